@@ -1,0 +1,20 @@
+/**
+ * The error for what a caller, a flag or a config file got wrong. It lies in the lowest room so
+ * that every room can refuse its input in the same words.
+ * @module
+ */
+
+/**
+ * The caller asked for something impossible. The message is one line that names the place, what is
+ * wrong and how to mend it; `code` is stable for programs. Commands exit with 2.
+ */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+  /** Stable identifier, for example `bad-duration`. */
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
