@@ -193,7 +193,7 @@ suite('the send clock', () => {
     const outputs = run(machine, 100_000);
     assert.equal(outputs.length, 5);
     assert.equal(machine.state, 'unknown');
-    machine.handleFailure('reset', { errno: 'ECONNRESET' });
+    machine.handleFailure('reset', { errno: 'ECONNRESET' }, 100_000);
     assert.equal(machine.state, 'down');
   });
 
@@ -221,6 +221,14 @@ suite("the transport's word", () => {
     const down = run(machine, 100_000).find((out) => out.type === 'state' && out.to === 'down');
     assert(down?.type === 'state');
     assert.equal(down.reason, 'no-answer');
+  });
+
+  test('a failure is a verdict at once, and the next probe leaves one interval later', () => {
+    const machine = heard(ANSWERED);
+    machine.handleFailure('reset', { errno: 'ECONNRESET' }, 5_000);
+    assert.equal(machine.state, 'down');
+    assert.equal(machine.pollTimeout(), 15_000);
+    assert.equal(run(machine, 15_000).at(-1)?.type, 'probe');
   });
 
   test('a doubt about a link never heard of is a verdict', () => {
@@ -262,7 +270,7 @@ suite('for any schedule of inputs', () => {
             if (kind === 'wake') machine.handleWake(now);
             if (kind === 'sent') machine.handleSent(now);
             if (kind === 'doubt') machine.handleDoubt('refused', {});
-            if (kind === 'failure') machine.handleFailure('reset', {});
+            if (kind === 'failure') machine.handleFailure('reset', {}, now);
             for (const out of drain(machine)) {
               if (out.type === 'probe') assert.equal(out.sequence, ++sequence);
               if (out.type === 'reply') assert(out.rttMs >= 0);

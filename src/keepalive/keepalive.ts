@@ -169,9 +169,15 @@ export class Keepalive {
     if (this.#state === 'up') this.#enter('suspect', reason, evidence);
   }
 
-  /** Input: the transport proved that the connection is over (RST, timeout, FIN). */
-  handleFailure(reason: Reason, evidence: Evidence): void {
+  /**
+   * Input: the transport proved that the connection is over (RST, timeout, FIN) or cannot be made.
+   * The next probe, which is to make it anew, is due in one interval.
+   */
+  handleFailure(reason: Reason, evidence: Evidence, now: Instant): void {
     this.#enter('down', reason, evidence);
+    this.#unanswered = 0;
+    if (this.#config.probes > 0)
+      this.#receiveDeadline = now + this.#jittered(this.#config.intervalMs);
   }
 
   /** Input: the clock reached `now`. */
@@ -232,9 +238,9 @@ export class Keepalive {
 
   #restartReceiveClock(now: Instant): void {
     const { timeMs, probes } = this.#config;
-    if (timeMs === undefined) return;
+    if (timeMs === undefined) this.#receiveDeadline = undefined;
     // Without probes the silence itself kills, and hurrying it would break the promise.
-    this.#receiveDeadline = now + (probes === 0 ? timeMs : this.#jittered(timeMs));
+    else this.#receiveDeadline = now + (probes === 0 ? timeMs : this.#jittered(timeMs));
   }
 
   #restartSendClock(now: Instant): void {

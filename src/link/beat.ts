@@ -1,0 +1,152 @@
+/**
+ * `beat://host:port?key=SECRET`: our own UDP probe, answered by `linkhold respond`. The answer comes
+ * from a process, so a stopped application shows, and it is authentic, so nobody else can keep the
+ * link up. Each link has a socket of its own: its own NAT binding, and the kernel's word when the
+ * peer's port is closed. ICMP can be forged, so that word alone brings down only a link never heard.
+ * @module
+ */
+import { type KeyObject, randomFillSync } from 'node:crypto';
+import dgram from 'node:dgram';
+import dns from 'node:dns';
+import { isIP } from 'node:net';
+import type { Timing } from '../keepalive/timing.ts';
+import { BEAT_NONCE_LENGTH } from '../wire/beat.ts';
+import { openBeat, readKey, sealBeat } from './beat-auth.ts';
+import { errnoOf, reasonOf } from './errno.ts';
+import { Link, type LinkFacts } from './link.ts';
+import { hostPort, type LinkUrl } from './link-url.ts';
+
+/** What every `beat` link is and proves. */
+export const BEAT_FACTS: LinkFacts = {
+  kind: 'beat',
+  class: 'answered',
+  proves: "the path and the responder's process answer, with the shared key",
+};
+
+/** Randomness is drawn by the page: 256 nonces for one call. */
+const pool = new Uint8Array(256 * BEAT_NONCE_LENGTH);
+let unused = 0;
+
+function freshNonce(): Uint8Array {
+  if (unused === 0) {
+    randomFillSync(pool);
+    unused = pool.length;
+  }
+  unused -= BEAT_NONCE_LENGTH;
+  return pool.slice(unused, unused + BEAT_NONCE_LENGTH);
+}
+
+export class BeatLink extends Link {
+  readonly #url: LinkUrl;
+  readonly #key: KeyObject;
+  readonly #probes: number;
+  /** What each probe in flight must bring back. */
+  readonly #nonces = new Map<number, Uint8Array>();
+  #socket: dgram.Socket | undefined;
+  #connected = false;
+  /** Which opening of a socket is the present one: what comes late from another is ignored. */
+  #attempt = 0;
+
+  constructor(name: string, url: LinkUrl, timing: Timing, where: string) {
+    const { timeMs, intervalMs, probes, beatMs } = timing;
+    const beat = beatMs === undefined ? {} : { beatMs };
+    const config = { timeMs, intervalMs, probes, ...beat, random: Math.random };
+    super({ name, url: url.redacted, timing }, BEAT_FACTS, config);
+    this.#url = url;
+    this.#probes = probes;
+    this.#key = readKey(
+      { key: url.parameters.get('key'), keyFile: url.parameters.get('keyFile') },
+      where,
+    );
+    this.remote = hostPort(url.host, url.port);
+  }
+
+  protected open(): void {
+    this.feed((machine, now) => machine.handleProbeRequest(now));
+  }
+
+  protected shut(): void {
+    this.#attempt += 1;
+    this.#socket?.close();
+    this.#socket = undefined;
+    this.#connected = false;
+  }
+
+  protected sendProbe(sequence: number): void {
+    const nonce = freshNonce();
+    this.#nonces.set(sequence, nonce);
+    for (const oldest of this.#nonces.keys()) {
+      if (this.#nonces.size <= this.#probes) break;
+      this.#nonces.delete(oldest);
+    }
+    // A link that is down goes by a fresh socket: a new binding, and the name looked up anew.
+    if (this.observed === 'down') this.shut();
+    this.#send(sealBeat('probe', sequence >>> 0, nonce, this.#key));
+  }
+
+  protected override sendBeat(): void {
+    this.#send(sealBeat('beat', 0, freshNonce(), this.#key));
+  }
+
+  #send(packet: Uint8Array): void {
+    if (this.#connected) this.#socket?.send(packet, this.#onSent);
+    else this.#connect(packet);
+  }
+
+  readonly #onSent = (error: Error | null): void => {
+    if (error) this.#doubt(error);
+  };
+
+  #connect(packet: Uint8Array): void {
+    const { host, port, source } = this.#url;
+    const attempt = ++this.#attempt;
+    dns.lookup(host, { family: isIP(source ?? '') }, (error, address, family) => {
+      if (attempt !== this.#attempt) return;
+      if (error) {
+        this.#failed(error);
+        return;
+      }
+      const socket = dgram.createSocket(family === 6 ? 'udp6' : 'udp4');
+      this.#socket = socket;
+      socket.on('message', (bytes) => this.#receive(bytes));
+      socket.on('error', (cause) => {
+        if (attempt !== this.#attempt) return;
+        if (this.#connected) this.#doubt(cause);
+        else this.#failed(cause);
+      });
+      if (source !== undefined) socket.bind({ address: source, port: 0 });
+      socket.connect(port, address, () => {
+        if (attempt === this.#attempt) this.#opened(socket, packet);
+      });
+    });
+  }
+
+  #opened(socket: dgram.Socket, packet: Uint8Array): void {
+    this.#connected = true;
+    const here = socket.address();
+    const there = socket.remoteAddress();
+    this.local = hostPort(here.address, here.port);
+    this.remote = hostPort(there.address, there.port);
+    socket.send(packet, this.#onSent);
+  }
+
+  #failed(error: Error): void {
+    const errno = errnoOf(error);
+    this.shut();
+    this.feed((machine, now) => machine.handleFailure(reasonOf(errno), { errno }, now));
+  }
+
+  #doubt(error: Error): void {
+    const errno = errnoOf(error);
+    this.feed((machine) => machine.handleDoubt(reasonOf(errno), { errno }));
+  }
+
+  #receive(bytes: Uint8Array): void {
+    const packet = openBeat(bytes, this.#key);
+    if (typeof packet === 'string' || packet.type !== 'answer') return;
+    const nonce = this.#nonces.get(packet.sequence);
+    if (nonce === undefined || Buffer.compare(nonce, packet.nonce) !== 0) return;
+    this.#nonces.delete(packet.sequence);
+    this.feed((machine, now) => machine.handleAnswer(packet.sequence, now));
+  }
+}

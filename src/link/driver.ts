@@ -1,0 +1,70 @@
+/**
+ * Runs one sans-I/O machine against the real clock: the only owner of a timer for it.
+ * @module
+ */
+import type { Instant } from '../time/instant.ts';
+
+/** What a machine must offer to be driven. */
+export interface Machine<Output> {
+  handleTimeout(now: Instant): void;
+  pollOutput(): Output | undefined;
+  pollTimeout(): Instant | undefined;
+}
+
+/** Node turns longer delays into 1 ms, so a far deadline is reached in hops. */
+const LONGEST_DELAY_MS = 2 ** 31 - 1;
+
+/** Drains outputs and keeps one timer armed for the next deadline. */
+export class Driver<Output> {
+  readonly #machine: Machine<Output>;
+  readonly #perform: (output: Output) => void;
+  #timer: NodeJS.Timeout | undefined;
+  #immediate: NodeJS.Immediate | undefined;
+  #armedFor: Instant = Number.POSITIVE_INFINITY;
+
+  constructor(machine: Machine<Output>, perform: (output: Output) => void) {
+    this.#machine = machine;
+    this.#perform = perform;
+  }
+
+  /** Call after every input: performs what the machine asks for and arms the timer. */
+  settle(): void {
+    for (
+      let out = this.#machine.pollOutput();
+      out !== undefined;
+      out = this.#machine.pollOutput()
+    ) {
+      this.#perform(out);
+    }
+    const deadline = this.#machine.pollTimeout();
+    // A timer that is early anyway finds nothing due and arms itself anew: cheaper than to move it.
+    if (deadline === undefined || this.#armedFor <= deadline) return;
+    this.#disarm();
+    this.#armedFor = deadline;
+    const delay = Math.ceil(deadline - performance.now());
+    this.#timer = setTimeout(this.#expire, Math.min(Math.max(delay, 0), LONGEST_DELAY_MS));
+  }
+
+  /** Ends it; the machine is not called again. */
+  stop(): void {
+    this.#disarm();
+    this.#armedFor = Number.NEGATIVE_INFINITY;
+  }
+
+  /**
+   * Timers run before sockets are read. What has already arrived must count, so the verdict waits
+   * for one round of reading.
+   */
+  readonly #expire = (): void => {
+    this.#immediate = setImmediate(() => {
+      this.#armedFor = Number.POSITIVE_INFINITY;
+      this.#machine.handleTimeout(performance.now());
+      this.settle();
+    });
+  };
+
+  #disarm(): void {
+    clearTimeout(this.#timer);
+    clearImmediate(this.#immediate);
+  }
+}

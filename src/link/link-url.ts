@@ -1,0 +1,81 @@
+/**
+ * The URL that names a link, taken apart and checked: scheme, host, port and the parameters its
+ * kind knows. Secrets in it are for the kind's eyes only; `redacted` is what others may see.
+ * @module
+ */
+import { isIP } from 'node:net';
+import { UsageError } from '../time/usage-error.ts';
+
+/** A link's URL, checked. */
+export interface LinkUrl {
+  readonly scheme: string;
+  /** A name or an address, IPv6 without brackets. */
+  readonly host: string;
+  readonly port: number;
+  /** Local address to bind, from `?source=`. */
+  readonly source: string | undefined;
+  readonly parameters: ReadonlyMap<string, string>;
+  /** The URL with its secrets replaced by `***`. */
+  readonly redacted: string;
+}
+
+/** What a kind allows in its URLs. */
+export interface UrlRules {
+  readonly defaultPort?: number;
+  readonly parameters: readonly string[];
+}
+
+const SECRETS = ['key'];
+const LONGEST = 2_048;
+
+/** `host:port` with brackets where IPv6 needs them. */
+export function hostPort(host: string, port: number): string {
+  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function fail(where: string, text: string): never {
+  throw new UsageError('bad-url', `${where}: ${text}`);
+}
+
+/** The scheme of a URL, before anything else of it is believed. Throws `UsageError` (`bad-url`). */
+export function schemeOf(text: string, where: string): string {
+  if (text.length > LONGEST) fail(where, `the URL is longer than ${LONGEST} characters`);
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1];
+  return scheme?.toLowerCase() ?? fail(where, `"${text}" is no link URL; write tcp://host:port`);
+}
+
+/** Takes a link's URL apart by the rules of its kind. Throws `UsageError` (`bad-url`). */
+export function parseLinkUrl(text: string, where: string, rules: UrlRules): LinkUrl {
+  const scheme = schemeOf(text, where);
+  const shown = text.replace(/([?&](?:key)=)[^&#]*/g, '$1***');
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    return fail(where, `"${shown}" is no valid URL; write ${scheme}://host:port`);
+  }
+  const host = decodeURIComponent(url.hostname.replace(/^\[(.*)\]$/, '$1'));
+  if (host === '') fail(where, `"${shown}" names no host; write ${scheme}://host:port`);
+  if (/[\s/?#@]/.test(host)) fail(where, `"${host}" is no host name`);
+  const port = url.port === '' ? rules.defaultPort : Number(url.port);
+  if (port === undefined) fail(where, `"${shown}" names no port; write ${scheme}://${host}:port`);
+  if (port === 0) fail(where, `"${shown}": port 0 cannot be connected to`);
+  if (url.username !== '' || url.password !== '') fail(where, `"${shown}": no login goes in there`);
+  if ((url.pathname !== '' && url.pathname !== '/') || url.hash !== '') {
+    fail(where, `"${shown}": a ${scheme} link has no path; write ${scheme}://host:port`);
+  }
+  const allowed = ['source', ...rules.parameters];
+  const parameters = new Map<string, string>();
+  for (const [name, value] of url.searchParams) {
+    if (!allowed.includes(name)) {
+      fail(where, `"${shown}": no parameter "${name}"; ${scheme} knows ${allowed.join(', ')}`);
+    }
+    parameters.set(name, value);
+  }
+  const source = parameters.get('source');
+  if (source !== undefined && isIP(source) === 0) {
+    fail(where, `source=${source} is no IP address of this machine`);
+  }
+  for (const name of SECRETS) if (url.searchParams.has(name)) url.searchParams.set(name, '***');
+  return { scheme, host, port, source, parameters, redacted: url.toString() };
+}

@@ -1,0 +1,262 @@
+/**
+ * What every link is: a machine, its driver, and the events that tell its story. A kind adds a
+ * socket and a codec. Events are the only thing that leaves a link; what may be said to it is
+ * *drain*, *resume* and *probe now*.
+ * @module
+ */
+import { EventEmitter } from 'node:events';
+import {
+  type Evidence,
+  Keepalive,
+  type KeepaliveConfig,
+  type KeepaliveOutput,
+  type LinkState,
+  type Reason,
+} from '../keepalive/keepalive.ts';
+import { detectionBoundMs, largestSilenceMs, type Timing } from '../keepalive/timing.ts';
+import type { Instant } from '../time/instant.ts';
+import { Driver } from './driver.ts';
+import { onWake } from './wake.ts';
+
+interface Happening {
+  /** When, in UTC (ISO 8601). */
+  readonly at: string;
+  /** The link's name. */
+  readonly link: string;
+}
+
+/** The link changed its state, and why. */
+export interface StateEvent extends Happening {
+  readonly type: 'state';
+  readonly from: LinkState;
+  readonly to: LinkState;
+  readonly reason: Reason;
+  readonly evidence: Evidence;
+  /** The bound promised for noticing a dead peer, in milliseconds. */
+  readonly detectsWithinMs: number;
+}
+
+/** A probe left. */
+export interface ProbeEvent extends Happening {
+  readonly type: 'probe';
+}
+
+/** An answer came. */
+export interface ReplyEvent extends Happening {
+  readonly type: 'reply';
+  readonly rttMs: number;
+}
+
+/** Something a person should know. */
+export interface NoteEvent extends Happening {
+  readonly type: 'note';
+  readonly text: string;
+}
+
+export type LinkEvent = StateEvent | ProbeEvent | ReplyEvent | NoteEvent;
+
+/** Who keeps which clock: see the three classes of the design. */
+export type LinkClass = 'answered' | 'two-sided' | 'one-way';
+
+/** What is the same for all links of a kind. */
+export interface LinkFacts {
+  readonly kind: string;
+  readonly class: LinkClass;
+  /** What `up` proves, and what it does not, in one sentence. */
+  readonly proves: string;
+}
+
+/** Who a link is: its name in events, its URL without secrets, its timing. */
+export interface LinkIdentity {
+  readonly name: string;
+  readonly url: string;
+  readonly timing: Timing;
+}
+
+/** A link as shown to people and programs. */
+export interface LinkStatus {
+  readonly name: string;
+  readonly url: string;
+  readonly kind: string;
+  readonly class: LinkClass;
+  readonly state: LinkState;
+  readonly since: string;
+  readonly reason: Reason;
+  readonly rttMs: number | null;
+  readonly detectsWithinMs: number;
+  readonly largestSilenceMs: number;
+  readonly evidence: Evidence;
+  readonly local: string | null;
+  readonly remote: string | null;
+  readonly proves: string;
+}
+
+interface LinkEvents {
+  state: [StateEvent];
+  probe: [ProbeEvent];
+  reply: [ReplyEvent];
+  note: [NoteEvent];
+  error: [Error];
+}
+
+export abstract class Link extends EventEmitter<LinkEvents> {
+  readonly identity: LinkIdentity;
+  readonly facts: LinkFacts;
+  readonly #machine: Keepalive;
+  readonly #driver: Driver<KeepaliveOutput>;
+  #forgetWake: (() => void) | undefined;
+  #drained = false;
+  #state: LinkState = 'unknown';
+  #since: string = new Date().toISOString();
+  #reason: Reason = 'not-observed';
+  #evidence: Evidence = {};
+  #rttMs: number | null = null;
+  protected local: string | null = null;
+  protected remote: string | null = null;
+
+  constructor(identity: LinkIdentity, facts: LinkFacts, config: KeepaliveConfig) {
+    super();
+    this.identity = identity;
+    this.facts = facts;
+    this.#machine = new Keepalive(config, performance.now());
+    this.#driver = new Driver(this.#machine, (output) => this.#perform(output));
+  }
+
+  get name(): string {
+    return this.identity.name;
+  }
+
+  get state(): LinkState {
+    return this.#state;
+  }
+
+  /** Opens sockets and starts the clocks. */
+  start(): void {
+    this.#forgetWake = onWake(() => this.wake());
+    this.open();
+    this.#driver.settle();
+  }
+
+  /** Ends everything the link holds. No event follows. */
+  close(): void {
+    this.#forgetWake?.();
+    this.#driver.stop();
+    this.shut();
+    this.removeAllListeners();
+  }
+
+  /** Takes the link out: it is watched on, but reported as `drained`. */
+  drain(): void {
+    if (this.#drained) return;
+    this.#drained = true;
+    this.#enter('drained', 'drained', {});
+  }
+
+  /** Takes the link back in: it is reported as what it is. */
+  resume(): void {
+    if (!this.#drained) return;
+    this.#drained = false;
+    this.#enter(this.#machine.state, 'resumed', {});
+  }
+
+  /** Asks for evidence now. One probe is in flight at a time; a second request changes nothing. */
+  probe(): void {
+    this.feed((machine, now) => machine.handleProbeRequest(now));
+  }
+
+  /** The link as it is now. */
+  status(): LinkStatus {
+    return {
+      name: this.identity.name,
+      url: this.identity.url,
+      kind: this.facts.kind,
+      class: this.facts.class,
+      state: this.#state,
+      since: this.#since,
+      reason: this.#reason,
+      rttMs: this.#rttMs,
+      detectsWithinMs: this.detectsWithinMs,
+      largestSilenceMs: largestSilenceMs(this.identity.timing),
+      evidence: this.#evidence,
+      local: this.local,
+      remote: this.remote,
+      proves: this.facts.proves,
+    };
+  }
+
+  get detectsWithinMs(): number {
+    return detectionBoundMs(this.identity.timing);
+  }
+
+  /** Called once by `start`. */
+  protected abstract open(): void;
+  /** The machine wants an answer. */
+  protected abstract sendProbe(sequence: number): void;
+  /** Called by `close`; must be safe at any time. */
+  protected abstract shut(): void;
+
+  /** The machine wants something sent that asks for no answer. Only kinds with a send clock. */
+  protected sendBeat(): void {
+    throw new Error(`${this.facts.kind} links have no beat`);
+  }
+
+  /** The computer was suspended and is awake again. */
+  protected wake(): void {
+    this.feed((machine, now) => machine.handleWake(now));
+  }
+
+  /** What the machine last concluded, whether or not the link is drained. */
+  protected get observed(): LinkState {
+    return this.#machine.state;
+  }
+
+  /** Gives the machine an input and performs what follows from it. */
+  protected feed(input: (machine: Keepalive, now: Instant) => void): void {
+    input(this.#machine, performance.now());
+    this.#driver.settle();
+  }
+
+  protected reportReply(rttMs: number): void {
+    this.#rttMs = Math.round(rttMs * 1_000) / 1_000;
+    if (this.listenerCount('reply') === 0) return;
+    this.emit('reply', { ...this.#happening(), type: 'reply', rttMs: this.#rttMs });
+  }
+
+  protected reportNote(text: string): void {
+    this.emit('note', { ...this.#happening(), type: 'note', text });
+  }
+
+  #perform(output: KeepaliveOutput): void {
+    if (output.type === 'probe') {
+      this.sendProbe(output.sequence);
+      if (this.listenerCount('probe') > 0) {
+        this.emit('probe', { ...this.#happening(), type: 'probe' });
+      }
+    } else if (output.type === 'beat') this.sendBeat();
+    else if (output.type === 'reply') this.reportReply(output.rttMs);
+    else if (!this.#drained) this.#enter(output.to, output.reason, output.evidence);
+  }
+
+  #enter(to: LinkState, reason: Reason, evidence: Evidence): void {
+    const from = this.#state;
+    const happening = this.#happening();
+    this.#state = to;
+    this.#since = happening.at;
+    this.#reason = reason;
+    this.#evidence = evidence;
+    const { detectsWithinMs } = this;
+    this.emit('state', {
+      ...happening,
+      type: 'state',
+      from,
+      to,
+      reason,
+      evidence,
+      detectsWithinMs,
+    });
+  }
+
+  #happening(): Happening {
+    return { at: new Date().toISOString(), link: this.name };
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * The kinds of links, by URL scheme. A new kind is one line here.
+ * @module
+ */
+import { resolveTiming, type Timing, type TimingInput } from '../keepalive/timing.ts';
+import { UsageError } from '../time/usage-error.ts';
+import { BeatLink } from './beat.ts';
+import type { Link } from './link.ts';
+import { type LinkUrl, parseLinkUrl, schemeOf, type UrlRules } from './link-url.ts';
+import { TcpLink } from './tcp.ts';
+
+interface LinkKind extends UrlRules {
+  readonly make: (name: string, url: LinkUrl, timing: Timing, where: string) => Link;
+}
+
+const KINDS: Readonly<Record<string, LinkKind>> = {
+  tcp: { parameters: [], make: (...args) => new TcpLink(...args) },
+  beat: { parameters: ['key', 'keyFile'], make: (...args) => new BeatLink(...args) },
+};
+
+/** Where a link leads: what a relay connects to unless its path says otherwise. */
+export interface LinkTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly source: string | undefined;
+}
+
+function readUrl(url: string, where: string): { kind: LinkKind; parsed: LinkUrl } {
+  const scheme = schemeOf(url, where);
+  const kind = Object.hasOwn(KINDS, scheme) ? KINDS[scheme] : undefined;
+  if (kind === undefined) {
+    const known = Object.keys(KINDS).join(', ');
+    throw new UsageError(
+      'bad-url',
+      `${where}: no link kind "${scheme}"; this version has ${known}`,
+    );
+  }
+  return { kind, parsed: parseLinkUrl(url, where, kind) };
+}
+
+/** The host and port in a link's URL. Throws `UsageError`. */
+export function linkTarget(url: string, where: string): LinkTarget {
+  const { host, port, source } = readUrl(url, where).parsed;
+  return { host, port, source };
+}
+
+/**
+ * A link, not yet started. `where` names the place of the URL and timing in errors. Without a name
+ * it is called by its URL. Throws `UsageError`.
+ */
+export function createLink(
+  url: string,
+  timing: TimingInput,
+  where: string,
+  name?: string | undefined,
+): Link {
+  const { kind, parsed } = readUrl(url, where);
+  return kind.make(name ?? parsed.redacted, parsed, resolveTiming(timing, where), where);
+}

@@ -1,0 +1,209 @@
+/**
+ * Watches one connected TCP socket: sets the kernel's keepalive, reads it back, and reads TCP_INFO
+ * so that doubt shows before death. The kernel keeps the clocks; this only listens to it. Knows
+ * nothing of reconnecting.
+ * @module
+ */
+import { errorMonitor } from 'node:events';
+import type { Socket } from 'node:net';
+import type { Evidence, Reason } from '../keepalive/keepalive.ts';
+import { detectionBoundMs, type Timing } from '../keepalive/timing.ts';
+import { ffiMissing } from '../sys/libc.ts';
+import { SystemError } from '../sys/system-error.ts';
+import {
+  hurryKeepalive,
+  readTcpInfo,
+  type TcpInfo,
+  type TcpOptions,
+  writeTcpOptions,
+} from '../sys/tcp-socket.ts';
+import { formatDuration } from '../time/duration.ts';
+import { UsageError } from '../time/usage-error.ts';
+import { errnoOf, reasonOf } from './errno.ts';
+
+/** What a watch concludes. */
+export interface TcpVerdicts {
+  /** Something arrived since the last look; the round trip as the kernel smooths it. */
+  heard(rttMs: number): void;
+  /** The kernel's probes or retransmissions go unanswered. */
+  doubt(evidence: Evidence): void;
+  /** The connection is over. Nothing follows. */
+  dead(reason: Reason, evidence: Evidence): void;
+  /** Something a person should know. */
+  note(text: string): void;
+}
+
+/** One lost segment is everyday loss; two retransmissions in a row are a doubt. */
+const DOUBTFUL_RETRANSMITS = 2;
+/** How often to look while an answer is awaited, and the most often to look at all. */
+const SHORTEST_LOOK_MS = 25;
+const LONGEST_LOOK_IN_DOUBT_MS = 1_000;
+/** Two looks disagree by the kernel's tick about when something was heard. */
+const TICK_MS = 5;
+const MOST_SECONDS = 32_767;
+
+/** The kernel's options for a timing. Throws `UsageError` for what TCP cannot count. */
+export function tcpOptionsFor(timing: Timing, where: string): TcpOptions {
+  for (const key of ['time', 'interval'] as const) {
+    const seconds = timing[`${key}Ms`] / 1_000;
+    if (Number.isInteger(seconds) && seconds >= 1 && seconds <= MOST_SECONDS) continue;
+    const asked = formatDuration(timing[`${key}Ms`]);
+    const text = `TCP counts whole seconds from 1s to ${MOST_SECONDS}s, not ${asked}`;
+    throw new UsageError('bad-timing', `${where}.${key}: ${text}`);
+  }
+  if (timing.beatMs !== undefined) {
+    const text = 'TCP has no send clock; a shorter `time` holds the link';
+    throw new UsageError('bad-timing', `${where}.beat: ${text}`);
+  }
+  const { timeMs, intervalMs, probes } = timing;
+  const userTimeoutMs = timing.userTimeoutMs ?? detectionBoundMs(timing);
+  return { enabled: true, timeMs, intervalMs, probes, userTimeoutMs };
+}
+
+/**
+ * The bound for an idle peer as the kernel keeps it: a user timeout overrides the probe count, and
+ * is looked at when a probe is due (facts of net/ipv4/tcp_timer.c, tcp_keepalive_timer).
+ */
+export function tcpDetectionBoundMs(options: TcpOptions): number {
+  const { timeMs, intervalMs, probes, userTimeoutMs } = options;
+  if (userTimeoutMs === 0) return timeMs + intervalMs * probes;
+  return timeMs + intervalMs * Math.max(1, Math.ceil((userTimeoutMs - timeMs) / intervalMs));
+}
+
+/** The descriptor of a socket of Node's. Throws `UsageError` for what is no kernel socket. */
+function descriptorOf(socket: Socket): number {
+  const handle = (socket as unknown as { _handle?: { fd?: number } | null })._handle;
+  const fd = handle?.fd;
+  if (fd !== undefined && fd >= 0) return fd;
+  throw new UsageError(
+    'not-a-socket',
+    'the stream has no open TCP socket under it; pass a connected or connecting net.Socket or tls.TLSSocket',
+  );
+}
+
+export class TcpWatch {
+  readonly #socket: Socket;
+  readonly #options: TcpOptions;
+  readonly #verdicts: TcpVerdicts;
+  #fd = -1;
+  #timer: NodeJS.Timeout | undefined;
+  #heardAt = 0;
+  #reportedAt = 0;
+  #probesOut = 0;
+  /** A probe asked for by a person: when to stop waiting for its answer. */
+  #hurriedUntil = 0;
+  #errno: string | undefined;
+  #ended = false;
+
+  constructor(socket: Socket, options: TcpOptions, verdicts: TcpVerdicts) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#verdicts = verdicts;
+  }
+
+  /** The socket must be connected. Throws `SystemError` if the kernel keeps other values. */
+  start(): void {
+    this.#heardAt = performance.now();
+    this.#reportedAt = this.#heardAt;
+    this.#protect();
+    this.#socket.on(errorMonitor, this.#onError);
+    this.#socket.once('end', this.#onEnd);
+    this.#socket.once('close', this.#onClose);
+  }
+
+  /** Stops watching. The socket and its options stay as they are. */
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#socket.off(errorMonitor, this.#onError);
+    this.#socket.off('end', this.#onEnd);
+    this.#socket.off('close', this.#onClose);
+  }
+
+  /** Has the kernel probe now. Needs FFI; without it there is nothing to ask. */
+  probe(): void {
+    const info = this.#read();
+    if (info === undefined || this.#hurriedUntil > 0) return;
+    if (info.silentMs < 1_000) {
+      this.#verdicts.heard(info.rttMs);
+      return;
+    }
+    hurryKeepalive(this.#fd);
+    this.#hurriedUntil = performance.now() + Math.max(info.rtoMs, 2 * info.rttMs);
+    this.#lookIn(SHORTEST_LOOK_MS);
+  }
+
+  #protect(): void {
+    const missing = ffiMissing();
+    if (missing === undefined) {
+      this.#fd = descriptorOf(this.#socket);
+      writeTcpOptions(this.#fd, this.#options);
+      this.#lookIn(SHORTEST_LOOK_MS);
+      return;
+    }
+    const { timeMs, intervalMs, probes } = this.#options;
+    if (Number.parseInt(process.versions.node, 10) < 26)
+      throw new SystemError('ffi-missing', missing);
+    this.#socket.setKeepAlive(true, timeMs, intervalMs, probes);
+    this.#verdicts.note(
+      `keepalive is set through Node but not read back, without a user timeout and early signs: ${missing}`,
+    );
+  }
+
+  #read(): TcpInfo | undefined {
+    if (this.#fd < 0 || this.#ended || this.#socket.destroyed) return undefined;
+    const info = readTcpInfo(this.#fd);
+    this.#heardAt = performance.now() - info.silentMs;
+    this.#probesOut = info.probes;
+    return info;
+  }
+
+  readonly #look = (): void => {
+    const info = this.#read();
+    if (info === undefined) return;
+    const { timeMs, intervalMs } = this.#options;
+    const overdue = timeMs + info.rtoMs;
+    if (this.#hurriedUntil > 0) this.#finishHurry();
+    if ((info.probes > 0 && info.silentMs > overdue) || info.retransmits >= DOUBTFUL_RETRANSMITS) {
+      this.#verdicts.doubt({ probes: info.probes, silentMs: info.silentMs });
+      this.#lookIn(Math.min(intervalMs, LONGEST_LOOK_IN_DOUBT_MS));
+      return;
+    }
+    if (this.#heardAt > this.#reportedAt + TICK_MS) {
+      this.#reportedAt = this.#heardAt;
+      this.#verdicts.heard(info.rttMs);
+    }
+    const wait = Math.min(overdue - info.silentMs + TICK_MS, intervalMs);
+    this.#lookIn(this.#hurriedUntil > 0 ? SHORTEST_LOOK_MS : wait);
+  };
+
+  /** The answer to a probe asked for is in, or late: the clock goes back to its own time. */
+  #finishHurry(): void {
+    const answered = this.#heardAt > this.#reportedAt + TICK_MS && this.#probesOut === 0;
+    if (!answered && performance.now() < this.#hurriedUntil) return;
+    this.#hurriedUntil = 0;
+    writeTcpOptions(this.#fd, this.#options);
+  }
+
+  #lookIn(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(this.#look, Math.max(ms, SHORTEST_LOOK_MS)).unref();
+  }
+
+  readonly #onError = (error: Error): void => {
+    this.#errno = errnoOf(error);
+  };
+
+  /** The peer said goodbye: for a link that is the end, even if our side may still write. */
+  readonly #onEnd = (): void => this.#conclude();
+  readonly #onClose = (): void => this.#conclude();
+
+  #conclude(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.stop();
+    const silentMs = Math.round(performance.now() - this.#heardAt);
+    const errno = this.#errno;
+    if (errno === undefined) this.#verdicts.dead('closed', { silentMs });
+    else this.#verdicts.dead(reasonOf(errno), { errno, probes: this.#probesOut, silentMs });
+  }
+}

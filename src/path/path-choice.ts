@@ -1,0 +1,96 @@
+/**
+ * Pure choices over the paths of a group: why the one in use must be left, who may follow and in
+ * which order, and the line that tells people why. Nothing here remembers anything.
+ * @module
+ */
+import { formatDuration } from '../time/duration.ts';
+import { earliest, type Instant } from '../time/instant.ts';
+import type { GroupMember } from './group-member.ts';
+
+/** The longest gap between two looks at a wait, so that a sleeping observer is noticed. */
+const WATCH_MS = 1_000;
+
+/** Why traffic must leave the path in use. */
+export type Cause = 'down' | 'drained';
+
+/** Best first: tier ascending, weight descending, then the order given. */
+export function rank(members: readonly GroupMember[]): readonly GroupMember[] {
+  return members.toSorted((a, b) => a.tier - b.tier || b.weight - a.weight);
+}
+
+/** The cause that holds for the path in use, or `undefined` if it may stay. */
+export function causeToLeave(active: GroupMember): Cause | undefined {
+  if (active.health.state === 'down') return 'down';
+  return active.drained ? 'drained' : undefined;
+}
+
+/**
+ * Who may take over from `active`, best first. Paths in hold-down come after every eligible one;
+ * drained ones only replace a dead path, and only if nothing else is up.
+ */
+export function failoverPool(
+  ranked: readonly GroupMember[],
+  active: GroupMember,
+  cause: Cause,
+  now: Instant,
+): readonly GroupMember[] {
+  const others = ranked.filter((member) => member !== active);
+  const eligible = others.filter((member) => member.standing(now) === 'eligible');
+  const held = others.filter((member) => member.standing(now) === 'held');
+  if (eligible.length + held.length > 0) return [...eligible, ...held];
+  if (cause === 'drained') return [];
+  return others.filter((member) => member.standing(now) === 'drained');
+}
+
+/** The paths of a better tier than `active` that have waited long enough to be returned to. */
+export function failbackPool(
+  ranked: readonly GroupMember[],
+  active: GroupMember,
+  observedSince: Instant,
+  now: Instant,
+): readonly GroupMember[] {
+  return ranked.filter((member) => {
+    if (member.tier >= active.tier) return false;
+    const at = member.failbackAt(observedSince);
+    return at !== undefined && now >= at;
+  });
+}
+
+/** When to look again while a wait before failback runs, or `undefined` if none does. */
+export function failbackWatch(
+  ranked: readonly GroupMember[],
+  active: GroupMember,
+  observedSince: Instant,
+  now: Instant,
+): Instant | undefined {
+  let next: Instant | undefined;
+  for (const member of ranked) {
+    if (member.tier >= active.tier) continue;
+    const at = member.failbackAt(observedSince);
+    if (at === undefined) continue;
+    next = earliest(next, at > now ? Math.min(at, now + WATCH_MS) : now + WATCH_MS);
+  }
+  return next;
+}
+
+/** One line for people: why traffic moves from `from` to `to`. */
+export function switchWhy(
+  from: GroupMember,
+  to: GroupMember,
+  cause: Cause | undefined,
+  now: Instant,
+): string {
+  if (cause === undefined) {
+    const good = formatDuration(now - (to.eligibleSince() ?? now));
+    return `${to.name} is back: preferred tier ${to.tier}, good for ${good}`;
+  }
+  const why =
+    cause === 'down'
+      ? `${from.name} is down: ${from.health.lastBadReason}`
+      : `${from.name} is drained`;
+  const standing = to.standing(now);
+  if (standing === 'drained') return `${why}; ${to.name} is drained but nothing else is up`;
+  if (!to.isVerified(now)) return `${why}; ${to.name} could not be verified but nothing is lost`;
+  if (standing === 'held') return `${why}; ${to.name} is held down but nothing better answered`;
+  return why;
+}

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import { PathGroup, type PathGroupConfig, PathHealth } from './path-group.ts';
+
+suite('group config', () => {
+  const paths = [{ name: 'a' }];
+  const refused: readonly (readonly [string, PathGroupConfig, string, RegExp])[] = [
+    ['no paths', { paths: [] }, 'no-paths', /^paths: the list is empty; name at least one path$/],
+    [
+      'a name twice',
+      { paths: [{ name: 'a' }, { name: 'b' }, { name: 'a' }] },
+      'duplicate-path',
+      /^paths\[2\]\.name: "a" is there twice; rename one or remove it$/,
+    ],
+    ['an empty name', { paths: [{ name: '' }] }, 'bad-path', /^paths\[0\]\.name: /],
+    ['tier 1.5', { paths: [{ name: 'a', tier: 1.5 }] }, 'bad-path', /^paths\[0\]\.tier: 1\.5 /],
+    ['tier -1', { paths: [{ name: 'a', tier: -1 }] }, 'bad-path', /^paths\[0\]\.tier: -1 /],
+    ['weight -1', { paths: [{ name: 'a', weight: -1 }] }, 'bad-path', /^paths\[0\]\.weight: -1 /],
+    ['weight NaN', { paths: [{ name: 'a', weight: Number.NaN }] }, 'bad-path', /NaN/],
+    ['fall 0', { paths, fall: 0 }, 'bad-path-option', /^fall: 0 .*; leave it out for 1$/],
+    ['fall 1.5', { paths, fall: 1.5 }, 'bad-path-option', /^fall: 1\.5 /],
+    ['rise 0', { paths, rise: 0 }, 'bad-path-option', /^rise: 0 .*; leave it out for 2$/],
+    ['rise NaN', { paths, rise: Number.NaN }, 'bad-path-option', /^rise: NaN /],
+    ['holdDownMs -1', { paths, holdDownMs: -1 }, 'bad-path-option', /^holdDownMs: -1 .*30000$/],
+    ['failbackAfterMs -1', { paths, failbackAfterMs: -1 }, 'bad-path-option', /^failbackAfterMs: /],
+    [
+      'failbackAfterMs Infinity',
+      { paths, failbackAfterMs: Number.POSITIVE_INFINITY },
+      'bad-path-option',
+      /^failbackAfterMs: Infinity /,
+    ],
+    ['verifyWithinMs 0', { paths, verifyWithinMs: 0 }, 'bad-path-option', /^verifyWithinMs: 0 /],
+    ['doubtIntervalMs 0', { paths, doubtIntervalMs: 0 }, 'bad-path-option', /^doubtIntervalMs: 0 /],
+  ];
+  for (const [what, config, code, message] of refused) {
+    test(`refuses ${what} in one line that says how to mend it`, () => {
+      assert.throws(
+        () => new PathGroup(config, 0),
+        (error: Error & { code?: string }) => {
+          assert.deepEqual([error.name, error.code], ['UsageError', code]);
+          assert.match(error.message, message);
+          assert.match(error.message, /^[^\n]+; [^\n]+$/);
+          return true;
+        },
+      );
+    });
+  }
+
+  test('accepts 0 for failbackAfterMs, holdDownMs, tier and weight, and undefined everywhere', () => {
+    new PathGroup(
+      { paths: [{ name: 'a', tier: 0, weight: 0 }], failbackAfterMs: 0, holdDownMs: 0 },
+      0,
+    );
+    new PathGroup({ paths, fall: undefined, rise: undefined, verifyWithinMs: undefined }, 0);
+  });
+
+  test('a single health refuses the same', () => {
+    assert.throws(() => new PathHealth({ fall: 0 }, 0), { code: 'bad-path-option' });
+  });
+});
