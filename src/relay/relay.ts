@@ -1,0 +1,161 @@
+/**
+ * A listener in front of a group's paths. A new flow goes by the path in use at that moment; what
+ * becomes of the flows of a path that was left is `oldFlows`. Bytes go through `node:net` streams
+ * with their back-pressure, each direction ends by itself, and a reset is passed on as a reset.
+ * Knows nothing of links: who chooses the path is asked through `pick`.
+ * @module
+ */
+import { EventEmitter, once } from 'node:events';
+import net from 'node:net';
+import { SystemError } from '../sys/system-error.ts';
+
+/** What happens to flows of a path that was left: stay, stay for a grace, or be reset at once. */
+export const OLD_FLOWS = ['keep', 'drain', 'reset'] as const;
+export type OldFlows = (typeof OLD_FLOWS)[number];
+
+/** Where a new flow goes. */
+export interface RelayTarget {
+  /** The path's name. */
+  readonly path: string;
+  readonly host: string;
+  readonly port: number;
+  /** Local address to connect from. */
+  readonly source?: string | undefined;
+}
+
+export interface RelayConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly oldFlows: OldFlows;
+  /** How long `drain` lets old flows end by themselves, in milliseconds. */
+  readonly graceMs: number;
+  /** The path in use now. */
+  readonly pick: () => RelayTarget;
+}
+
+/** How a relay stands. */
+export interface RelayCounts {
+  /** Flows open now, by path. */
+  readonly flows: Readonly<Record<string, number>>;
+  /** Flows since the start. */
+  readonly accepted: number;
+  /** Flows whose path did not take the connection. */
+  readonly refused: number;
+}
+
+interface RelayEvents {
+  error: [Error];
+}
+
+/** A path that does not answer a connection request for so long has refused it. */
+const CONNECT_TIMEOUT_MS = 10_000;
+
+interface Flow {
+  readonly client: net.Socket;
+  readonly upstream: net.Socket;
+}
+
+export class Relay extends EventEmitter<RelayEvents> {
+  readonly #config: RelayConfig;
+  readonly #flows = new Map<string, Set<Flow>>();
+  readonly #graces = new Map<string, NodeJS.Timeout>();
+  #server: net.Server | undefined;
+  #accepted = 0;
+  #refused = 0;
+
+  constructor(config: RelayConfig) {
+    super();
+    this.#config = config;
+  }
+
+  /** Listens; resolves to the bound port. Throws `SystemError`. */
+  async start(): Promise<number> {
+    const { host, port } = this.#config;
+    const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
+    server.listen({ host, port });
+    try {
+      await once(server, 'listening');
+    } catch (error) {
+      const errno = (error as NodeJS.ErrnoException).code ?? 'unknown';
+      throw new SystemError(
+        errno,
+        `cannot listen on ${host} port ${port}: ${errno}; is it taken, or not an address of this machine?`,
+      );
+    }
+    server.on('connection', (client) => this.#accept(client));
+    server.on('error', (error) => this.emit('error', error));
+    this.#server = server;
+    return (server.address() as net.AddressInfo).port;
+  }
+
+  /** Stops listening and resets every flow. */
+  close(): void {
+    this.#server?.close();
+    for (const timer of this.#graces.values()) clearTimeout(timer);
+    for (const path of this.#flows.keys()) this.#reset(path);
+  }
+
+  counts(): RelayCounts {
+    const flows = [...this.#flows].map(([path, set]) => [path, set.size] as const);
+    return {
+      flows: Object.fromEntries(flows.filter(([, size]) => size > 0)),
+      accepted: this.#accepted,
+      refused: this.#refused,
+    };
+  }
+
+  /** New flows go elsewhere by now: deals with the flows that `path` still carries. */
+  leave(path: string): void {
+    const { oldFlows, graceMs } = this.#config;
+    if (oldFlows === 'reset') this.#reset(path);
+    if (oldFlows !== 'drain' || this.#graces.has(path)) return;
+    const end = () => {
+      this.#graces.delete(path);
+      this.#reset(path);
+    };
+    this.#graces.set(path, setTimeout(end, graceMs));
+  }
+
+  /** The path is in use again: flows that were to end by themselves may stay. */
+  enter(path: string): void {
+    clearTimeout(this.#graces.get(path));
+    this.#graces.delete(path);
+  }
+
+  #accept(client: net.Socket): void {
+    this.#accepted += 1;
+    const { path, host, port, source } = this.#config.pick();
+    const local = source === undefined ? {} : { localAddress: source };
+    const upstream = net.connect({ host, port, ...local, allowHalfOpen: true, noDelay: true });
+    client.setNoDelay(true);
+    const flow: Flow = { client, upstream };
+    const flows = this.#flows.get(path) ?? new Set();
+    this.#flows.set(path, flows.add(flow));
+    upstream.setTimeout(CONNECT_TIMEOUT_MS, () => upstream.resetAndDestroy());
+    upstream.once('connect', () => {
+      upstream.setTimeout(0);
+      client.pipe(upstream);
+      upstream.pipe(client);
+    });
+    upstream.once('close', () => {
+      flows.delete(flow);
+      if (!upstream.readableEnded) client.resetAndDestroy();
+    });
+    upstream.on('error', () => {
+      if (upstream.connecting || upstream.bytesRead + upstream.bytesWritten === 0)
+        this.#refused += 1;
+    });
+    client.once('close', () => {
+      if (!client.readableEnded || !client.writableFinished) upstream.resetAndDestroy();
+    });
+    // The reset that follows from `close` says all there is to say.
+    client.on('error', () => undefined);
+  }
+
+  #reset(path: string): void {
+    for (const { client, upstream } of this.#flows.get(path) ?? []) {
+      client.resetAndDestroy();
+      upstream.resetAndDestroy();
+    }
+  }
+}
