@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import { FLAGS } from '../time/usage-error.ts';
 import {
   detectionBoundMs,
   largestSilenceMs,
@@ -10,6 +11,13 @@ import {
 } from './timing.ts';
 
 suite('timing', () => {
+  test('errors of flags name the flag', () => {
+    assert.throws(
+      () => resolveTiming({ userTimeout: '1s' }, FLAGS),
+      /^UsageError: --user-timeout: /,
+    );
+  });
+
   for (const [name, bound] of [
     ['rfc9293', 7_875_000],
     ['linux', 7_875_000],
@@ -41,7 +49,11 @@ suite('timing', () => {
   });
 
   for (const [input, code, message] of [
-    [{ profile: 'solaris' as ProfileName }, 'bad-profile', /db: no profile "solaris"; choose one/],
+    [
+      { profile: 'solaris' as ProfileName },
+      'bad-profile',
+      /db\.profile: no profile "solaris"; choose one/,
+    ],
     [{ profile: 'toString' as ProfileName }, 'bad-profile', /no profile/],
     [{ time: '0s' }, 'bad-timing', /db\.time: must be longer than 0/],
     [{ interval: '0ms' }, 'bad-timing', /db\.interval: /],

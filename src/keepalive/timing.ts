@@ -4,7 +4,7 @@
  * @module
  */
 import { formatDuration, parseDuration } from '../time/duration.ts';
-import { UsageError } from '../time/usage-error.ts';
+import { placeOf, UsageError } from '../time/usage-error.ts';
 
 /** A complete timing, in milliseconds. */
 export interface Timing {
@@ -76,12 +76,15 @@ export function resolveTiming(input: TimingInput, where: string): Timing {
   const name = input.profile ?? 'default';
   if (!Object.hasOwn(profiles, name)) {
     const known = Object.keys(profiles).join(', ');
-    throw new UsageError('bad-profile', `${where}: no profile "${name}"; choose one of ${known}`);
+    throw new UsageError(
+      'bad-profile',
+      `${placeOf(where, 'profile')}: no profile "${name}"; choose one of ${known}`,
+    );
   }
   const base: Timing = profiles[name];
   const read = (key: 'time' | 'interval' | 'userTimeout' | 'beat'): number | undefined => {
     const text = input[key];
-    return text === undefined ? undefined : parseDuration(text, `${where}.${key}`);
+    return text === undefined ? undefined : parseDuration(text, placeOf(where, key));
   };
   const userTimeoutMs = read('userTimeout');
   const beatMs = read('beat');
@@ -98,7 +101,7 @@ export function resolveTiming(input: TimingInput, where: string): Timing {
 
 function refuseImpossible(timing: Timing, where: string): void {
   const refuse = (key: string, text: string) => {
-    throw new UsageError('bad-timing', `${where}.${key}: ${text}`);
+    throw new UsageError('bad-timing', `${placeOf(where, key)}: ${text}`);
   };
   const { timeMs, intervalMs, probes, userTimeoutMs, beatMs } = timing;
   if (timeMs <= 0) refuse('time', 'must be longer than 0; for example 60s');

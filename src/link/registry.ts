@@ -3,7 +3,7 @@
  * @module
  */
 import { resolveTiming, type Timing, type TimingInput } from '../keepalive/timing.ts';
-import { UsageError } from '../time/usage-error.ts';
+import { FLAGS, placeOf, UsageError } from '../time/usage-error.ts';
 import { BeatLink } from './beat.ts';
 import type { Link } from './link.ts';
 import { type LinkUrl, parseLinkUrl, schemeOf, type UrlRules } from './link-url.ts';
@@ -54,6 +54,6 @@ export function createLink(
   where: string,
   name?: string | undefined,
 ): Link {
-  const { kind, parsed } = readUrl(url, where);
+  const { kind, parsed } = readUrl(url, where === FLAGS ? 'URL' : placeOf(where, 'url'));
   return kind.make(name ?? parsed.redacted, parsed, resolveTiming(timing, where), where);
 }

@@ -18,7 +18,7 @@ import {
   writeTcpOptions,
 } from '../sys/tcp-socket.ts';
 import { formatDuration } from '../time/duration.ts';
-import { UsageError } from '../time/usage-error.ts';
+import { placeOf, UsageError } from '../time/usage-error.ts';
 import { errnoOf, reasonOf } from './errno.ts';
 
 /** What a watch concludes. */
@@ -49,11 +49,11 @@ export function tcpOptionsFor(timing: Timing, where: string): TcpOptions {
     if (Number.isInteger(seconds) && seconds >= 1 && seconds <= MOST_SECONDS) continue;
     const asked = formatDuration(timing[`${key}Ms`]);
     const text = `TCP counts whole seconds from 1s to ${MOST_SECONDS}s, not ${asked}`;
-    throw new UsageError('bad-timing', `${where}.${key}: ${text}`);
+    throw new UsageError('bad-timing', `${placeOf(where, key)}: ${text}`);
   }
   if (timing.beatMs !== undefined) {
     const text = 'TCP has no send clock; a shorter `time` holds the link';
-    throw new UsageError('bad-timing', `${where}.beat: ${text}`);
+    throw new UsageError('bad-timing', `${placeOf(where, 'beat')}: ${text}`);
   }
   const { timeMs, intervalMs, probes } = timing;
   const userTimeoutMs = timing.userTimeoutMs ?? detectionBoundMs(timing);

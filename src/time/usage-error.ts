@@ -18,3 +18,12 @@ export class UsageError extends Error {
     this.code = code;
   }
 }
+
+/** Place of what was typed as a flag, so that errors speak of `--time` and not of a path. */
+export const FLAGS = '--';
+
+/** The place of `key` within `where`, for errors: `links.db.time`, or `--user-timeout`. */
+export function placeOf(where: string, key: string): string {
+  if (where !== FLAGS) return `${where}.${key}`;
+  return `--${key.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}`;
+}

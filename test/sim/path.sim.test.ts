@@ -345,7 +345,9 @@ class Simulation {
       if (path.tier < active.tier && path.state === 'up' && this.#loss === 0) {
         const { failbackAfterMs, doubtIntervalMs, verifyWithinMs } = this.#options;
         const bound = Math.max(failbackAfterMs, doubtIntervalMs) + 4 * verifyWithinMs + MARGIN_MS;
-        const waited = quiet(Math.max(this.#eligibleSince(path), path.worksSince));
+        // The misses of before it worked may cost a bad result in its first two periods.
+        const good = path.worksSince + 2 * this.#p;
+        const waited = quiet(Math.max(this.#eligibleSince(path), good));
         this.#assert(waited <= bound, `no failback to ${path.name} for ${waited} ms`);
       }
     }

@@ -1,0 +1,44 @@
+/**
+ * Talks to a running daemon's API, for the commands that ask or tell it something.
+ * @module
+ */
+import { defaultStateDir, findToken } from '../daemon/state-dir.ts';
+import { SystemError } from '../sys/system-error.ts';
+import { UsageError } from '../time/usage-error.ts';
+
+/** Which daemon, and how to prove oneself to it. */
+export interface DaemonFlags {
+  /** `ADDRESS:PORT` of its API. */
+  readonly daemon: string;
+  readonly stateDir?: string;
+}
+
+interface Problem {
+  readonly detail?: string;
+}
+
+const TIMEOUT_MS = 10_000;
+
+/** The JSON answer. Throws `SystemError` if nobody answers, `UsageError` if the daemon refuses. */
+export async function callDaemon(
+  flags: DaemonFlags,
+  method: 'GET' | 'POST',
+  path: string,
+): Promise<unknown> {
+  const token = findToken(flags.stateDir ?? defaultStateDir());
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  let response: Response;
+  try {
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    response = await fetch(`http://${flags.daemon}${path}`, { method, headers, signal });
+  } catch (error) {
+    const cause = (error as Error & { cause?: NodeJS.ErrnoException }).cause?.code ?? String(error);
+    throw new SystemError(
+      'no-daemon',
+      `no daemon answers on ${flags.daemon} (${cause}); start one with linkhold run, or name it with --daemon`,
+    );
+  }
+  const body = (await response.json().catch(() => ({}))) as Problem;
+  if (response.ok) return body;
+  throw new UsageError('refused', `the daemon refused: ${body.detail ?? response.statusText}`);
+}

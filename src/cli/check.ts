@@ -1,0 +1,54 @@
+/**
+ * `linkhold check URL…`: one verdict a link, as fast as evidence allows.
+ * @module
+ */
+import type { Link, LinkStatus } from '../link/link.ts';
+import { createLink } from '../link/registry.ts';
+import { formatDuration } from '../time/duration.ts';
+import { FLAGS } from '../time/usage-error.ts';
+import { describeEvidence } from './describe.ts';
+import { type TimingFlags, timingOf } from './flags.ts';
+import { columns, paint, paintState, plain, print, printJson, roundTrip } from './output.ts';
+
+/** Resolves with the exit code: 0 if every link is up. Throws `UsageError`. */
+export async function check(
+  urls: readonly string[],
+  flags: TimingFlags & { readonly json?: boolean },
+): Promise<number> {
+  const links = urls.map((url) => createLink(url, timingOf(flags), FLAGS));
+  const verdicts = await Promise.all(links.map(verdictOf));
+  if (flags.json === true) printJson(verdicts);
+  else for (const line of render(verdicts)) print(line);
+  return verdicts.every(({ state }) => state === 'up') ? 0 : 1;
+}
+
+/** Waits for the first state that is known, at most for the bound that the link states. */
+function verdictOf(link: Link): Promise<LinkStatus> {
+  return new Promise((resolve) => {
+    const finish = () => {
+      clearTimeout(timer);
+      const status = link.status();
+      link.close();
+      resolve(status);
+    };
+    const timer = setTimeout(finish, Math.min(link.detectsWithinMs, 2 ** 31 - 1));
+    // The event that brings the verdict may still be followed by the fact it rests on.
+    link.once('state', () => setImmediate(finish));
+    link.on('note', ({ text }) => process.stderr.write(`${plain(text)}\n`));
+    link.start();
+  });
+}
+
+function render(verdicts: readonly LinkStatus[]): string[] {
+  const rows = verdicts.map((status) => [
+    paintState(status.state),
+    status.url,
+    status.state === 'up' ? roundTrip(status.rttMs) : status.reason,
+    status.state === 'up'
+      ? `knows a dead peer within ${formatDuration(status.detectsWithinMs)}, silent at most ${formatDuration(status.largestSilenceMs)}`
+      : describeEvidence(status.evidence),
+  ]);
+  const kinds = new Map(verdicts.map(({ kind, proves }) => [kind, proves]));
+  const proofs = [...kinds].map(([kind, proves]) => paint('gray', `${kind}: up proves ${proves}`));
+  return [...columns(rows), ...proofs];
+}

@@ -1,0 +1,113 @@
+#!/usr/bin/env node
+/**
+ * The command line: which commands there are, and how their end becomes an exit code. Each command
+ * is loaded when it is called.
+ * @module
+ */
+import { Command, CommanderError } from 'commander';
+import { SystemError } from '../sys/system-error.ts';
+import { UsageError } from '../time/usage-error.ts';
+import { addTimingFlags, DEFAULT_LISTEN } from './flags.ts';
+import { version } from './version.ts';
+
+const USAGE = 2;
+const CANNOT = 3;
+
+const program = new Command('linkhold')
+  .description('Keeps links held, makes their death known within a stated bound, and reroutes.')
+  .version(version())
+  .exitOverride()
+  .showSuggestionAfterError()
+  .configureHelp({ showGlobalOptions: false });
+
+function command(usage: string, description: string, example: string): Command {
+  return program
+    .command(usage)
+    .description(description)
+    .option('--json', 'JSON on stdout')
+    .addHelpText('after', `\nExample:\n  ${example}`);
+}
+
+function daemonCommand(usage: string, description: string, example: string): Command {
+  return command(usage, description, example)
+    .option('--daemon <address:port>', "the daemon's API", DEFAULT_LISTEN)
+    .option('--state-dir <dir>', "the daemon's state directory, for its token");
+}
+
+function end(code: number): void {
+  process.exitCode = code;
+}
+
+addTimingFlags(
+  command('check <url...>', 'one verdict a link', 'linkhold check tcp://10.0.0.5:5432 --time 45s'),
+).action(async (urls: string[], flags) =>
+  end(await (await import('./check.ts')).check(urls, flags)),
+);
+
+addTimingFlags(
+  command(
+    'watch <url...>',
+    'keep links and show them live until Ctrl-C',
+    "linkhold watch tcp://10.0.0.5:5432 'beat://10.0.0.5:7200?key=SECRET'",
+  ),
+).action(async (urls: string[], flags) =>
+  end(await (await import('./watch.ts')).watch(urls, flags)),
+);
+
+command('run [file]', 'the daemon', 'linkhold run linkhold.yaml')
+  .option('--check', 'only check the file')
+  .option('--listen <address:port>', 'where the API and the page listen', DEFAULT_LISTEN)
+  .option('--state-dir <dir>', 'what outlives the daemon (default /var/lib/linkhold for root)')
+  .action(async (file: string | undefined, flags) =>
+    end(await (await import('./run.ts')).run(file ?? 'linkhold.yaml', flags)),
+  );
+
+command(
+  'respond',
+  'answer beat:// links',
+  'linkhold respond --listen 0.0.0.0:7200 --key-file /etc/linkhold/key',
+)
+  .requiredOption('--listen <address:port>', 'where to answer, UDP')
+  .option('--key <secret>', 'the shared key (seen by others in the process list)')
+  .option('--key-file <file>', 'a file with the shared key; or set LINKHOLD_KEY')
+  .action(async (flags) => end(await (await import('./respond.ts')).respond(flags)));
+
+daemonCommand('status', 'what a running daemon holds', 'linkhold status').action(async (flags) =>
+  end(await (await import('./status.ts')).status(flags)),
+);
+
+for (const [verb, what] of [
+  ['drain', 'take a link out, gently'],
+  ['resume', 'take a drained link back in'],
+] as const) {
+  daemonCommand(`${verb} <name>`, what, `linkhold ${verb} db-a`).action(
+    async (name: string, flags) =>
+      end(await (await import('./drain.ts')).drainOrResume(verb, name, flags)),
+  );
+}
+
+daemonCommand('events', 'what happened', 'linkhold events --link db --limit 20')
+  .option('--link <name>', 'only this link or group')
+  .option('--limit <count>', 'at most so many')
+  .option('--since <id>', 'only events after this id')
+  .action(async (flags) => end(await (await import('./events.ts')).events(flags)));
+
+/** One line, whatever went wrong. A stack trace is for our own mistakes only. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
+  if (!(error instanceof UsageError || error instanceof SystemError)) throw error;
+  process.stderr.write(`linkhold: ${error.message.replaceAll(/\s+/g, ' ')}\n`);
+  return error instanceof UsageError ? USAGE : CANNOT;
+}
+
+// A reader that went away (`| head`) is no error of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  end(report(error));
+}

@@ -1,0 +1,74 @@
+/**
+ * `linkhold status`: what a running daemon holds, how it stands, and who carries the traffic.
+ * @module
+ */
+import type { GroupStatus } from '../daemon/group-runner.ts';
+import type { RelayStatus } from '../daemon/supervisor.ts';
+import type { LinkStatus } from '../link/link.ts';
+import { formatDuration } from '../time/duration.ts';
+import { callDaemon, type DaemonFlags } from './api-client.ts';
+import { describeEvidence } from './describe.ts';
+import { columns, paint, paintState, plain, print, printJson, roundTrip } from './output.ts';
+
+interface List<Row> {
+  readonly items: readonly Row[];
+}
+
+const ALL = '?limit=10000';
+
+/** Resolves with 0 if no link is down, else 1. Throws `SystemError` and `UsageError`. */
+export async function status(flags: DaemonFlags & { readonly json?: boolean }): Promise<number> {
+  const get = (what: string) => callDaemon(flags, 'GET', `/api/v1/${what}${ALL}`);
+  const [links, groups, relays] = (await Promise.all([
+    get('links'),
+    get('groups'),
+    get('relays'),
+  ])) as [List<LinkStatus>, List<GroupStatus>, List<RelayStatus>];
+  if (flags.json === true) {
+    printJson({ links: links.items, groups: groups.items, relays: relays.items });
+  } else render(links.items, groups.items, relays.items);
+  return links.items.some(({ state }) => state === 'down') ? 1 : 0;
+}
+
+function render(
+  links: readonly LinkStatus[],
+  groups: readonly GroupStatus[],
+  relays: readonly RelayStatus[],
+): void {
+  const section = (head: readonly string[], rows: readonly (readonly string[])[]) => {
+    if (rows.length === 0) return;
+    const [title = '', ...body] = columns([head, ...rows]);
+    print(paint('gray', title));
+    for (const line of body) print(line);
+    print('');
+  };
+  const age = (since: string) =>
+    formatDuration(Math.max(0, Math.floor((Date.now() - Date.parse(since)) / 1_000) * 1_000));
+  section(
+    ['LINK', 'STATE', 'FOR', 'ROUND TRIP', 'KNOWS WITHIN', 'WHY'],
+    links.map((link) => [
+      link.name,
+      paintState(link.state),
+      age(link.since),
+      roundTrip(link.rttMs),
+      formatDuration(link.detectsWithinMs),
+      [link.reason, describeEvidence(link.evidence)].filter(Boolean).join(': '),
+    ]),
+  );
+  section(
+    ['GROUP', 'IN USE', 'FOR', 'WHY'],
+    groups.map((group) => [group.name, group.active, age(group.since), plain(group.why)]),
+  );
+  section(
+    ['RELAY', 'LISTENS ON', 'GROUP', 'FLOWS', 'PID'],
+    relays.map((relay) => [
+      relay.name,
+      relay.listen,
+      relay.group,
+      Object.entries(relay.flows)
+        .map(([path, flows]) => `${path} ${flows}`)
+        .join(', ') || '0',
+      String(relay.pid),
+    ]),
+  );
+}

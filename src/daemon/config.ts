@@ -1,0 +1,185 @@
+/**
+ * The daemon's configuration file: YAML, checked by schema and then by building what it describes.
+ * Every error is one line with file, line and column. Starts nothing.
+ * @module
+ */
+import { readFileSync } from 'node:fs';
+import { type Document, isMap, isNode, LineCounter, parseDocument } from 'yaml';
+import type { z } from 'zod';
+import { readKey } from '../link/beat-auth.ts';
+import { createLink, linkTarget } from '../link/registry.ts';
+import { PathGroup, type PathGroupConfig } from '../path/path-group.ts';
+import { parseDuration } from '../time/duration.ts';
+import { placeOf, UsageError } from '../time/usage-error.ts';
+import { type Address, parseAddress } from './address.ts';
+import { type Config, configSchema } from './config-schema.ts';
+
+const LARGEST_FILE = 16 * 1_024 * 1_024;
+const DEFAULT_GRACE = '30s';
+
+/** Reads and checks a file. Throws `UsageError` (`bad-config`); nothing has been started then. */
+export function loadConfig(file: string): Config {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const mend = code === 'ENOENT' ? 'name a file that exists: linkhold run FILE' : code;
+    throw new UsageError('bad-config', `${file}: cannot be read; ${mend}`);
+  }
+  return parseConfig(text, file);
+}
+
+/** Checks the text of a configuration. `file` is named in errors. Throws `UsageError`. */
+export function parseConfig(text: string, file: string): Config {
+  if (text.length > LARGEST_FILE) {
+    throw new UsageError('bad-config', `${file}: larger than 16 MiB; is it the right file?`);
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const fail = (offset: number, message: string): never => {
+    const { line, col } = lines.linePos(offset);
+    const text = message.replaceAll(/\s+/g, ' ');
+    throw new UsageError('bad-config', `${file}:${line}:${col}: ${text}`);
+  };
+  const [broken] = document.errors;
+  if (broken !== undefined) fail(broken.pos[0], broken.message);
+  let plain: unknown;
+  try {
+    plain = document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    fail(0, (error as Error).message);
+  }
+  const parsed = configSchema.safeParse(plain ?? {});
+  if (!parsed.success) {
+    const found = parsed.error.issues.map((issue) => describe(issue, document));
+    found.sort((a, b) => a.offset - b.offset);
+    const [first] = found;
+    if (first !== undefined) fail(first.offset, first.text);
+    throw parsed.error;
+  }
+  try {
+    buildAll(parsed.data);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    const place = /^[\w.[\]-]+(?=: )/.exec(error.message)?.[0] ?? '';
+    fail(offsetOf(document, place.split(/[.[\]]+/)), error.message);
+  }
+  return parsed.data;
+}
+
+/** Where the deepest node on the way along `keys` begins. */
+function offsetOf(document: Document, keys: readonly PropertyKey[]): number {
+  let offset = 0;
+  for (let depth = 1; depth <= keys.length; depth += 1) {
+    const node: unknown = document.getIn(
+      keys.slice(0, depth).map((key) => (/^\d+$/.test(String(key)) ? Number(key) : key)),
+      true,
+    );
+    if (isNode(node) && node.range) offset = node.range[0];
+  }
+  return offset;
+}
+
+function describe(
+  issue: z.core.$ZodIssue,
+  document: Document,
+): { readonly offset: number; readonly text: string } {
+  const where = issue.path.length === 0 ? 'the file' : issue.path.map(String).join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const [key = ''] = issue.keys;
+    const parent = document.getIn(issue.path, true);
+    const pair = isMap(parent) ? parent.items.find((item) => String(item.key) === key) : undefined;
+    const offset = isNode(pair?.key) && pair.key.range ? pair.key.range[0] : 0;
+    return {
+      offset,
+      text: `${where}: no key "${key}" is known here; remove it or mend its spelling`,
+    };
+  }
+  if (issue.code === 'invalid_key') {
+    const text = issue.issues[0]?.message ?? 'is no name';
+    return { offset: offsetOf(document, issue.path), text: `${where}: not a name; ${text}` };
+  }
+  return { offset: offsetOf(document, issue.path), text: `${where}: ${issue.message}` };
+}
+
+/** Builds everything once, to find what a schema cannot see: references, URLs, timings. */
+function buildAll(config: Config): void {
+  for (const [name, { url, ...timing }] of Object.entries(config.links)) {
+    createLink(url, timing, `links.${name}`, name);
+  }
+  for (const name of Object.keys(config.groups)) {
+    checkGroup(groupConfig(config, name), `groups.${name}`);
+    pathTargets(config, name);
+  }
+  const listeners = new Map<string, string>();
+  const claim = (where: string, address: string) => {
+    const taken = listeners.get(address);
+    if (taken !== undefined) {
+      throw new UsageError('bad-config', `${where}: ${taken} listens on ${address} already`);
+    }
+    listeners.set(address, where);
+  };
+  for (const [name, { listen, group, grace }] of Object.entries(config.relays)) {
+    const where = `relays.${name}`;
+    parseAddress(listen, `${where}.listen`);
+    if (!Object.hasOwn(config.groups, group)) {
+      throw new UsageError('bad-config', `${where}.group: there is no group "${group}"`);
+    }
+    graceMs(grace, where);
+    claim(`${where}.listen`, `tcp ${listen}`);
+  }
+  for (const [index, { listen, ...source }] of config.respond.entries()) {
+    parseAddress(listen, `respond.${index}.listen`);
+    readKey(source, `respond.${index}`);
+    claim(`respond.${index}.listen`, `udp ${listen}`);
+  }
+}
+
+function checkGroup(config: PathGroupConfig, where: string): void {
+  try {
+    new PathGroup(config, 0);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(error.code, placeOf(where, error.message));
+  }
+}
+
+/** What the path machine needs to know of a group. Throws `UsageError`. */
+export function groupConfig(config: Config, name: string): PathGroupConfig {
+  const where = `groups.${name}`;
+  const entry = config.groups[name];
+  if (entry === undefined) throw new UsageError('bad-config', `${where}: there is no such group`);
+  for (const [index, { link }] of entry.paths.entries()) {
+    if (Object.hasOwn(config.links, link)) continue;
+    throw new UsageError('bad-config', `${where}.paths.${index}.link: there is no link "${link}"`);
+  }
+  const { fall, rise, failbackAfter, holdDown } = entry;
+  const ms = (key: string, text: string) => parseDuration(text, `${where}.${key}`);
+  return {
+    paths: entry.paths.map(({ link, tier, weight }) => ({ name: link, tier, weight })),
+    fall,
+    rise,
+    failbackAfterMs: failbackAfter === undefined ? undefined : ms('failbackAfter', failbackAfter),
+    holdDownMs: holdDown === undefined ? undefined : ms('holdDown', holdDown),
+  };
+}
+
+/** Where each path of a group leads: its `to`, or the host and port of its link. */
+export function pathTargets(
+  config: Config,
+  group: string,
+): ReadonlyMap<string, Address & { readonly source: string | undefined }> {
+  const targets = new Map<string, Address & { source: string | undefined }>();
+  for (const [index, { link, to }] of (config.groups[group]?.paths ?? []).entries()) {
+    const target = linkTarget(config.links[link]?.url ?? '', `links.${link}.url`);
+    const where = `groups.${group}.paths.${index}.to`;
+    targets.set(link, { ...target, ...(to === undefined ? {} : parseAddress(to, where)) });
+  }
+  return targets;
+}
+
+/** How long a relay lets old flows end by themselves. */
+export function graceMs(grace: string | undefined, where: string): number {
+  return parseDuration(grace ?? DEFAULT_GRACE, `${where}.grace`);
+}

@@ -1,0 +1,206 @@
+/**
+ * Runs what a configuration describes: links, groups, relays, responders. Applying another
+ * configuration touches only what differs, so that everything else is held through a reload.
+ * @module
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { readKey } from '../link/beat-auth.ts';
+import { BeatResponder } from '../link/beat-responder.ts';
+import type { Link, LinkStatus } from '../link/link.ts';
+import { createLink } from '../link/registry.ts';
+import { type OldFlows, Relay, type RelayCounts } from '../relay/relay.ts';
+import { parseAddress } from './address.ts';
+import { graceMs, groupConfig, pathTargets } from './config.ts';
+import type { Config, ResponderEntry } from './config-schema.ts';
+import type { EventLog } from './event-log.ts';
+import { GroupRunner, type GroupStatus } from './group-runner.ts';
+
+/** A relay as shown to people and programs. */
+export interface RelayStatus extends RelayCounts {
+  readonly name: string;
+  readonly listen: string;
+  readonly group: string;
+  readonly oldFlows: OldFlows;
+  /** The process that carries its connections. */
+  readonly pid: number;
+}
+
+const NOTHING: Config = { links: {}, groups: {}, relays: {}, respond: [] };
+
+export class Supervisor {
+  readonly #log: EventLog;
+  readonly #links = new Map<string, Link>();
+  readonly #groups = new Map<string, GroupRunner>();
+  readonly #relays = new Map<string, Relay>();
+  readonly #responders = new Map<string, BeatResponder>();
+  #config: Config = NOTHING;
+  /** Where each path of each group leads. */
+  #targets: ReadonlyMap<string, ReturnType<typeof pathTargets>> = new Map();
+
+  constructor(log: EventLog) {
+    this.#log = log;
+  }
+
+  /**
+   * Makes what runs equal to `next`. Listeners that cannot be opened are told together, as one
+   * `SystemError` at the end; everything else runs then.
+   */
+  async apply(next: Config): Promise<void> {
+    const now = this.#config;
+    this.#config = next;
+    const groups = Object.keys(next.groups);
+    this.#targets = new Map(groups.map((name) => [name, pathTargets(next, name)]));
+    const failures: Error[] = [];
+    const tried = async (attempt: Promise<unknown>) => {
+      await attempt.catch((error: Error) => failures.push(error));
+    };
+    for (const name of changed(now.relays, next.relays)) this.#stop(this.#relays, name);
+    const responders = byListen(next);
+    for (const listen of changed(byListen(now), responders)) this.#stop(this.#responders, listen);
+    for (const name of this.#staleGroups(now, next)) this.#stop(this.#groups, name);
+    for (const name of changed(now.links, next.links)) this.#stop(this.#links, name);
+
+    for (const listen of Object.keys(responders)) {
+      if (!this.#responders.has(listen)) await tried(this.#startResponder(listen, next));
+    }
+    for (const name of Object.keys(next.links)) {
+      if (!this.#links.has(name)) this.#startLink(name, next);
+    }
+    for (const name of Object.keys(next.groups)) {
+      if (!this.#groups.has(name)) this.#startGroup(name, next);
+    }
+    for (const name of Object.keys(next.relays)) {
+      if (!this.#relays.has(name)) await tried(this.#startRelay(name));
+    }
+    const [first] = failures;
+    if (first !== undefined) throw first;
+  }
+
+  /** Ends everything. */
+  async close(): Promise<void> {
+    await this.apply(NOTHING);
+  }
+
+  link(name: string): Link | undefined {
+    return this.#links.get(name);
+  }
+
+  links(): Link[] {
+    return [...this.#links.values()];
+  }
+
+  linkStatuses(): LinkStatus[] {
+    return this.links().map((link) => link.status());
+  }
+
+  groupStatuses(): GroupStatus[] {
+    return [...this.#groups.values()].map((group) => group.status());
+  }
+
+  relayStatuses(): RelayStatus[] {
+    return [...this.#relays].map(([name, relay]) => {
+      const {
+        listen,
+        group,
+        oldFlows = 'keep',
+      } = this.#config.relays[name] ?? {
+        listen: '',
+        group: '',
+      };
+      return { name, listen, group, oldFlows, pid: process.pid, ...relay.counts() };
+    });
+  }
+
+  #stop<Running extends { close(): void }>(running: Map<string, Running>, name: string): void {
+    running.get(name)?.close();
+    running.delete(name);
+  }
+
+  /** A group lives on over a reload only if neither it nor any of its links changed. */
+  #staleGroups(now: Config, next: Config): string[] {
+    const links = new Set(changed(now.links, next.links));
+    const stale = new Set(changed(now.groups, next.groups));
+    for (const [name, { paths }] of Object.entries(now.groups)) {
+      if (paths.some((path) => links.has(path.link))) stale.add(name);
+    }
+    return [...stale];
+  }
+
+  async #startResponder(listen: string, config: Config): Promise<void> {
+    const index = config.respond.findIndex((entry) => entry.listen === listen);
+    const { host, port } = parseAddress(listen, `respond.${index}.listen`);
+    const responder = new BeatResponder(
+      host,
+      port,
+      readKey(config.respond[index] ?? {}, `respond.${index}`),
+    );
+    responder.on('error', (error) => this.#note(`responder ${listen}: ${error.message}`));
+    await responder.start();
+    this.#responders.set(listen, responder);
+  }
+
+  #startLink(name: string, config: Config): void {
+    const { url = '', ...timing } = config.links[name] ?? {};
+    const link = createLink(url, timing, `links.${name}`, name);
+    link.on('state', (event) => this.#log.append(event));
+    link.on('note', (event) => this.#log.append(event));
+    this.#links.set(name, link);
+    link.start();
+  }
+
+  #startGroup(name: string, config: Config): void {
+    const at = () => new Date().toISOString();
+    const paths = config.groups[name]?.paths ?? [];
+    const links = paths.flatMap(({ link }) => this.#links.get(link) ?? []);
+    const runner = new GroupRunner(name, groupConfig(config, name), links, {
+      note: (text) => this.#log.append({ at: at(), group: name, type: 'note', text }),
+      switched: (from, to, why) => {
+        this.#log.append({ at: at(), group: name, type: 'switch', from, to, why });
+        for (const [relay, { group }] of Object.entries(this.#config.relays)) {
+          if (group !== name) continue;
+          this.#relays.get(relay)?.enter(to);
+          this.#relays.get(relay)?.leave(from);
+        }
+      },
+    });
+    this.#groups.set(name, runner);
+    runner.start();
+  }
+
+  async #startRelay(name: string): Promise<void> {
+    const entry = this.#config.relays[name];
+    if (entry === undefined) return;
+    const { host, port } = parseAddress(entry.listen, `relays.${name}.listen`);
+    const relay = new Relay({
+      host,
+      port,
+      oldFlows: entry.oldFlows ?? 'keep',
+      graceMs: graceMs(entry.grace, `relays.${name}`),
+      pick: () => {
+        const path = this.#groups.get(entry.group)?.active ?? '';
+        const target = this.#targets.get(entry.group)?.get(path);
+        if (target === undefined) throw new Error(`relay ${name}: no path "${path}"`);
+        return { path, ...target };
+      },
+    });
+    relay.on('error', (error) => this.#note(`relay ${name}: ${error.message}`));
+    await relay.start();
+    this.#relays.set(name, relay);
+  }
+
+  #note(text: string): void {
+    this.#log.append({ at: new Date().toISOString(), type: 'note', text });
+  }
+}
+
+/** Names whose entry is gone or another one. */
+function changed<Entry>(
+  now: Readonly<Record<string, Entry>>,
+  next: Readonly<Record<string, Entry>>,
+): string[] {
+  return Object.keys(now).filter((name) => !isDeepStrictEqual(now[name], next[name]));
+}
+
+function byListen(config: Config): Record<string, ResponderEntry> {
+  return Object.fromEntries(config.respond.map((entry) => [entry.listen, entry]));
+}
