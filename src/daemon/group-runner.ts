@@ -103,7 +103,11 @@ export class GroupRunner {
   readonly #onState = ({ link, from, to, reason }: StateEvent): void =>
     this.#handleState(link, from, to, reason);
 
-  readonly #onReply = ({ link }: ReplyEvent): void => this.#handleResult(link, true, 'heard');
+  /** The answer that brings a link up is told twice, as reply and as state: it counts once. */
+  readonly #onReply = ({ link }: ReplyEvent): void => {
+    const state = this.#links.get(link)?.state;
+    if (state === 'up' || state === 'drained') this.#handleResult(link, true, 'heard');
+  };
 
   /** A link that is down and probes again has had one more silence. */
   readonly #onProbe = ({ link }: ProbeEvent): void => {

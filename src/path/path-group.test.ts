@@ -185,6 +185,11 @@ suite('PathGroup: failover', () => {
     ]);
   });
 
+  test('a fresh good result is no verification once a bad one followed', () => {
+    const rig = new Rig('a b', { fall: 2 }).to(5_000).good('a', 'b').bad('b').bad('a').bad('a');
+    assert.deepEqual(rig.log, ['5000 probe b']);
+  });
+
   test('a candidate in doubt from before is not rejected for that', () => {
     const rig = new Rig('a b', { fall: 2 }).good('a', 'b').to(5_000).bad('b').bad('a').bad('a');
     rig.to(5_010).good('b');
@@ -239,6 +244,14 @@ suite('PathGroup: failover', () => {
     assert.deepEqual(rig.log, ['60000 switch a > b: a is down: no-answer']);
     rig.bad('b');
     assert.deepEqual(rig.log, ['60000 note no path is up; staying on b']);
+  });
+
+  test('says so again at the next outage', () => {
+    const rig = new Rig('a b').bad('b').good('a').bad('a').good('a', 'a').to(9_000).bad('a');
+    assert.deepEqual(rig.log, [
+      '0 note no path is up; staying on a',
+      '9000 note no path is up; staying on a',
+    ]);
   });
 
   test('never considers a path that is down or unknown', () => {
@@ -328,6 +341,11 @@ suite('PathGroup: drain', () => {
     assert.deepEqual(rig.log, ['9500 switch a > b: a is drained']);
   });
 
+  test('results in between do not put the next round off', () => {
+    const rig = new Rig('a b').good('a', 'b').to(5_000).drain('a').to(6_900).good('a').to(7_000);
+    assert.equal(rig.log.at(-1), '7000 probe b');
+  });
+
   test('takes a good result between two rounds at once', () => {
     const rig = new Rig('a b').good('a', 'b').to(5_000).drain('a').to(6_500).good('b');
     assert.equal(rig.log.at(-1), '6500 switch a > b: a is drained');
@@ -415,7 +433,8 @@ suite('PathGroup: failback', () => {
   });
 
   test('a drain stops it, and a resume counts from its instant', () => {
-    const rig = away().to(50_000).drain('a').to(300_000).resume('a').resume('a').to(359_999);
+    const rig = away().to(50_000).drain('a').to(300_000).resume('a');
+    rig.to(330_000).resume('a').to(359_999);
     assert.deepEqual(rig.log, []);
     rig.to(360_000);
     assert.deepEqual(rig.log, ['360000 probe a']);
@@ -456,6 +475,17 @@ suite('PathGroup: failback', () => {
     ]);
     rig.to(126_000);
     assert.deepEqual(rig.log, ['126000 probe a']);
+  });
+
+  test('one that comes due while another is verified is asked after that', () => {
+    const rig = new Rig('a:1 b:2 c:3').good('a', 'b', 'c').drain('a').drain('b').resume('b');
+    rig.to(500).resume('a').to(60_600).good('b').to(60_630).good('a');
+    assert.deepEqual(rig.log.slice(2), [
+      '60000 probe b',
+      '60600 switch c > b: b is back: preferred tier 2, good for 1m1s',
+      '60600 probe a',
+      '60630 switch b > a: a is back: preferred tier 1, good for 1m',
+    ]);
   });
 
   test('if the path in use goes down meanwhile, it goes to the waiting one without the wait', () => {

@@ -99,15 +99,11 @@ export class PathHealth {
     this.#bads += 1;
     this.#lastBadReason = reason;
     if (this.#state === 'down' || this.#bads < this.#options.fall) return;
-    this.#downs = this.#remembered(now) + 1;
+    const forgiven = Math.floor((now - this.#since) / FORGIVEN_AFTER_MS);
+    this.#downs = Math.max(0, this.#downs - forgiven) + 1;
     const holdMs = this.#options.holdDownMs * Math.max(0, this.#downs - FREE_DOWNS);
     if (holdMs > 0) this.#holdEndsAt = now + Math.min(holdMs, LONGEST_HOLD_MS);
     this.#enter('down', now);
-  }
-
-  #remembered(now: Instant): number {
-    if (this.#state !== 'up') return this.#downs;
-    return Math.max(0, this.#downs - Math.floor((now - this.#since) / FORGIVEN_AFTER_MS));
   }
 
   #enter(state: PathState, now: Instant): void {

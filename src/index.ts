@@ -1,0 +1,44 @@
+/**
+ * The everyday library: hold a socket with `keepAlive`, watch a link by its URL with `createLink`,
+ * or run the machine yourself with `Keepalive`. Path groups are `linkhold/path`, codecs
+ * `linkhold/wire/<format>`. Named re-exports, nothing else.
+ * @module
+ */
+export {
+  type Evidence,
+  Keepalive,
+  type KeepaliveConfig,
+  type KeepaliveOutput,
+  LINK_STATES,
+  type LinkState,
+  REASONS,
+  type Reason,
+} from './keepalive/keepalive.ts';
+export {
+  detectionBoundMs,
+  largestSilenceMs,
+  type ProfileName,
+  profiles,
+  resolveTiming,
+  type Timing,
+  type TimingInput,
+} from './keepalive/timing.ts';
+export { type KeepAliveOptions, keepAlive } from './link/keep-alive.ts';
+export type {
+  Link,
+  LinkClass,
+  LinkEvent,
+  LinkFacts,
+  LinkIdentity,
+  LinkStatus,
+  NoteEvent,
+  ProbeEvent,
+  ReplyEvent,
+  StateEvent,
+} from './link/link.ts';
+export { createLink } from './link/registry.ts';
+export { SystemError } from './sys/system-error.ts';
+export { formatDuration, parseDuration } from './time/duration.ts';
+export type { Instant } from './time/instant.ts';
+export { UsageError } from './time/usage-error.ts';
+export { DecodeError } from './wire/decode-error.ts';

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Installs the Debian packages that the integration tests use, where that is possible. Where it is
+# not, says which are missing; the tests that need them are skipped with the reason.
+set -u
+wanted="iproute2 nftables conntrack openssl procps"
+
+missing=""
+for package in $wanted; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "tests that need these Debian packages will be skipped:$missing" >&2
+  exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq || echo "the package lists could not be renewed" >&2
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $missing >/dev/null || {
+  echo "these Debian packages could not be installed:$missing" >&2
+}
