@@ -79,17 +79,19 @@ function packageOf(file: string): string | undefined {
 /** The licence of every package in the bundle, as each of them asks for. */
 function writeLicences(metafile: Metafile): void {
   const folders = new Set(Object.keys(metafile.inputs).flatMap((file) => packageOf(file) ?? []));
-  const texts = [...folders].sort().map((folder) => {
-    const place = path.join(ROOT, folder);
-    const { name, version, license } = JSON.parse(
-      readFileSync(path.join(place, 'package.json'), 'utf8'),
-    );
-    const files = readdirSync(place).filter((file) => /^(licen[cs]e|notice)/i.test(file));
-    if (license === undefined && files.length === 0) fail(`${name} has no licence`);
-    const body = files.map((file) => readFileSync(path.join(place, file), 'utf8').trim());
-    if (files.length === 0) body.push('Its package holds no text of the licence.');
-    return [`${name} ${version} (${license ?? 'see below'})`, ...body].join('\n\n');
-  });
+  const texts = [...folders]
+    .toSorted((a, b) => a.localeCompare(b, 'en'))
+    .map((folder) => {
+      const place = path.join(ROOT, folder);
+      const { name, version, license } = JSON.parse(
+        readFileSync(path.join(place, 'package.json'), 'utf8'),
+      );
+      const files = readdirSync(place).filter((file) => /^(licen[cs]e|notice)/i.test(file));
+      if (license === undefined && files.length === 0) fail(`${name} has no licence`);
+      const body = files.map((file) => readFileSync(path.join(place, file), 'utf8').trim());
+      if (files.length === 0) body.push('Its package holds no text of the licence.');
+      return [`${name} ${version} (${license ?? 'see below'})`, ...body].join('\n\n');
+    });
   const head = 'linkhold bundles these packages into its command. Their licences:';
   const rule = `\n\n${'-'.repeat(80)}\n\n`;
   writeFileSync(path.join(CLI, 'THIRD-PARTY-LICENSES.txt'), `${[head, ...texts].join(rule)}\n`);

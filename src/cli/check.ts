@@ -6,9 +6,9 @@ import type { Link, LinkStatus } from '../link/link.ts';
 import { createLink } from '../link/registry.ts';
 import { formatDuration } from '../time/duration.ts';
 import { FLAGS } from '../time/usage-error.ts';
-import { describeEvidence } from './describe.ts';
+import { describeEvidence, proofLines } from './describe.ts';
 import { type TimingFlags, timingOf } from './flags.ts';
-import { columns, paint, paintState, plain, print, printJson, roundTrip } from './output.ts';
+import { columns, paintState, plain, print, printJson, roundTrip } from './output.ts';
 
 /** Resolves with the exit code: 0 if every link is up. Throws `UsageError`. */
 export async function check(
@@ -48,7 +48,5 @@ function render(verdicts: readonly LinkStatus[]): string[] {
       ? `knows a dead peer within ${formatDuration(status.detectsWithinMs)}, silent at most ${formatDuration(status.largestSilenceMs)}`
       : describeEvidence(status.evidence),
   ]);
-  const kinds = new Map(verdicts.map(({ kind, proves }) => [kind, proves]));
-  const proofs = [...kinds].map(([kind, proves]) => paint('gray', `${kind}: up proves ${proves}`));
-  return [...columns(rows), ...proofs];
+  return [...columns(rows), ...proofLines(verdicts)];
 }

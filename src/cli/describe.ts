@@ -42,3 +42,9 @@ export function eventLine(event: LinkEvent | LoggedEvent): string {
   const ms = event.at.slice(19, 23);
   return `${time}${ms}  ${plain(subjectOf(event))}  ${describeEvent(event)}`;
 }
+
+/** What `up` proves and what not, a line for each kind among the links. */
+export function proofLines(links: readonly { kind: string; proves: string }[]): string[] {
+  const kinds = new Map(links.map(({ kind, proves }) => [kind, proves]));
+  return [...kinds].map(([kind, proves]) => paint('gray', `${kind}: up proves ${proves}`));
+}

@@ -7,7 +7,7 @@ import type { RelayStatus } from '../daemon/supervisor.ts';
 import type { LinkStatus } from '../link/link.ts';
 import { formatDuration } from '../time/duration.ts';
 import { callDaemon, type DaemonFlags } from './api-client.ts';
-import { describeEvidence } from './describe.ts';
+import { describeEvidence, proofLines } from './describe.ts';
 import { columns, paint, paintState, plain, print, printJson, roundTrip } from './output.ts';
 
 interface List<Row> {
@@ -39,8 +39,7 @@ function render(
     if (rows.length === 0) return;
     const [title = '', ...body] = columns([head, ...rows]);
     print(paint('gray', title));
-    for (const line of body) print(line);
-    print('');
+    for (const line of [...body, '']) print(line);
   };
   const age = (since: string) =>
     formatDuration(Math.max(0, Math.floor((Date.now() - Date.parse(since)) / 1_000) * 1_000));
@@ -55,6 +54,7 @@ function render(
       [link.reason, describeEvidence(link.evidence)].filter(Boolean).join(': '),
     ]),
   );
+  if (links.length > 0) for (const line of [...proofLines(links), '']) print(line);
   section(
     ['GROUP', 'IN USE', 'FOR', 'WHY'],
     groups.map((group) => [group.name, group.active, age(group.since), plain(group.why)]),

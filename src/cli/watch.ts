@@ -7,7 +7,7 @@ import type { Link, LinkEvent } from '../link/link.ts';
 import { createLink } from '../link/registry.ts';
 import { formatDuration } from '../time/duration.ts';
 import { FLAGS } from '../time/usage-error.ts';
-import { describeEvidence, eventLine } from './describe.ts';
+import { describeEvidence, eventLine, proofLines } from './describe.ts';
 import { type TimingFlags, timingOf } from './flags.ts';
 import { columns, paint, paintState, print, printJson, roundTrip } from './output.ts';
 
@@ -94,7 +94,8 @@ class LiveView {
     });
     const [title = '', ...body] = columns([head, ...rows]);
     const events = this.#events.map((event) => eventLine(event));
-    return [paint('gray', title), ...body, '', ...events, paint('gray', 'Ctrl-C ends')];
+    const proofs = proofLines(this.#links.map(({ facts }) => facts));
+    return [paint('gray', title), ...body, ...proofs, '', ...events, paint('gray', 'Ctrl-C ends')];
   }
 }
 
