@@ -8,8 +8,9 @@ import { loadConfig } from '../daemon/config.ts';
 import { Daemon } from '../daemon/daemon.ts';
 import type { LoggedEvent } from '../daemon/event-log.ts';
 import { defaultStateDir } from '../daemon/state-dir.ts';
+import { UsageError } from '../time/usage-error.ts';
 import { describeEvent, subjectOf } from './describe.ts';
-import { print } from './output.ts';
+import { print, printJson } from './output.ts';
 import { version } from './version.ts';
 
 export interface RunFlags {
@@ -23,9 +24,11 @@ export interface RunFlags {
 export async function run(file: string, flags: RunFlags): Promise<number> {
   if (flags.check === true) {
     const { links, groups, relays } = loadConfig(file);
-    const count = (entries: object, noun: string) => `${Object.keys(entries).length} ${noun}`;
-    const parts = [count(links, 'links'), count(groups, 'groups'), count(relays, 'relays')];
-    print(`${file}: good, ${parts.join(', ')}`);
+    const count = (entries: object) => Object.keys(entries).length;
+    const counts = { links: count(links), groups: count(groups), relays: count(relays) };
+    const parts = Object.entries(counts).map(([noun, number]) => `${number} ${noun}`);
+    if (flags.json === true) printJson({ file, good: true, ...counts });
+    else print(`${file}: good, ${parts.join(', ')}`);
     return 0;
   }
   const log = makeLog(flags.json === true);
@@ -37,8 +40,11 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   const reload = () => {
     daemon.reload().then(
       () => log.info(`reloaded ${file}`),
-      (error: Error) =>
-        log.error(`not reloaded, the running configuration stays: ${error.message}`),
+      (error: Error) => {
+        const kept =
+          error instanceof UsageError ? 'not reloaded, what ran runs on' : 'reloaded, but';
+        log.error(`${kept}: ${error.message}`);
+      },
     );
   };
   process.on('SIGHUP', reload);

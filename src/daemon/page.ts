@@ -15,6 +15,7 @@ const STYLE = `
   table { border-collapse: collapse; width: 100%; margin-bottom: 2rem }
   th, td { text-align: left; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid #8884 }
   th { font-weight: 600; opacity: .7 } td { vertical-align: top; font-variant-numeric: tabular-nums }
+  td:first-child { white-space: nowrap }
   .up { color: #1a8a4a } .down { color: #d1373f } .suspect { color: #b97b00 }
   .unknown, .drained { opacity: .7 }
 `;
@@ -59,7 +60,9 @@ export function renderPage(supervisor: Supervisor, events: readonly LoggedEvent[
       `<b>${escaped(active)}</b>`,
       escaped(since),
       escaped(why),
-      paths.map((path) => `${escaped(path.link)} ${state(path.state)}`).join(', '),
+      paths
+        .map((path) => `${escaped(path.link)} ${state(path.drained ? 'drained' : path.state)}`)
+        .join(', '),
     ]);
   const all = supervisor.links();
   const links = all.slice(0, MOST_LINKS).map((link) => {

@@ -179,8 +179,7 @@ export class Supervisor {
       pick: () => {
         const path = this.#groups.get(entry.group)?.active ?? '';
         const target = this.#targets.get(entry.group)?.get(path);
-        if (target === undefined) throw new Error(`relay ${name}: no path "${path}"`);
-        return { path, ...target };
+        return target === undefined ? undefined : { path, ...target };
       },
     });
     relay.on('error', (error) => this.#note(`relay ${name}: ${error.message}`));

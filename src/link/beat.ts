@@ -115,8 +115,10 @@ export class BeatLink extends Link {
         else this.#failed(cause);
       });
       if (source !== undefined) socket.bind({ address: source, port: 0 });
-      socket.connect(port, address, () => {
-        if (attempt === this.#attempt) this.#opened(socket, packet);
+      socket.connect(port, address, (cause?: Error) => {
+        if (attempt !== this.#attempt) return;
+        if (cause) this.#failed(cause);
+        else this.#opened(socket, packet);
       });
     });
   }

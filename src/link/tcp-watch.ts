@@ -127,7 +127,7 @@ export class TcpWatch {
       this.#verdicts.heard(info.rttMs);
       return;
     }
-    hurryKeepalive(this.#fd);
+    this.#guard(() => hurryKeepalive(this.#fd));
     this.#hurriedUntil = performance.now() + Math.max(info.rtoMs, 2 * info.rttMs);
     this.#lookIn(SHORTEST_LOOK_MS);
   }
@@ -181,7 +181,16 @@ export class TcpWatch {
     const answered = this.#heardAt > this.#reportedAt + TICK_MS && this.#probesOut === 0;
     if (!answered && performance.now() < this.#hurriedUntil) return;
     this.#hurriedUntil = 0;
-    writeTcpOptions(this.#fd, this.#options);
+    this.#guard(() => writeTcpOptions(this.#fd, this.#options));
+  }
+
+  /** Nobody waits for these calls: what the kernel refuses now becomes a note. */
+  #guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#verdicts.note((error as Error).message);
+    }
   }
 
   #lookIn(ms: number): void {

@@ -29,8 +29,8 @@ export interface RelayConfig {
   readonly oldFlows: OldFlows;
   /** How long `drain` lets old flows end by themselves, in milliseconds. */
   readonly graceMs: number;
-  /** The path in use now. */
-  readonly pick: () => RelayTarget;
+  /** The path in use now, or `undefined` while there is none; the client is reset then. */
+  readonly pick: () => RelayTarget | undefined;
 }
 
 /** How a relay stands. */
@@ -124,7 +124,14 @@ export class Relay extends EventEmitter<RelayEvents> {
 
   #accept(client: net.Socket): void {
     this.#accepted += 1;
-    const { path, host, port, source } = this.#config.pick();
+    // The reset that follows from `close` says all there is to say.
+    client.on('error', () => undefined);
+    const target = this.#config.pick();
+    if (target === undefined) {
+      client.resetAndDestroy();
+      return;
+    }
+    const { path, host, port, source } = target;
     const local = source === undefined ? {} : { localAddress: source };
     const upstream = net.connect({ host, port, ...local, allowHalfOpen: true, noDelay: true });
     client.setNoDelay(true);
@@ -148,8 +155,6 @@ export class Relay extends EventEmitter<RelayEvents> {
     client.once('close', () => {
       if (!client.readableEnded || !client.writableFinished) upstream.resetAndDestroy();
     });
-    // The reset that follows from `close` says all there is to say.
-    client.on('error', () => undefined);
   }
 
   #reset(path: string): void {
