@@ -10,13 +10,18 @@ import { describeEvidence, proofLines } from './describe.ts';
 import { type TimingFlags, timingOf } from './flags.ts';
 import { columns, paintState, plain, print, printJson, roundTrip } from './output.ts';
 
-/** Resolves with the exit code: 0 if every link is up. Throws `UsageError`. */
+/** Resolves with the exit code: 0 if every link is up. Throws `UsageError`, `SystemError`. */
 export async function check(
   urls: readonly string[],
   flags: TimingFlags & { readonly json?: boolean },
 ): Promise<number> {
   const links = urls.map((url) => createLink(url, timingOf(flags), FLAGS));
-  const verdicts = await Promise.all(links.map(verdictOf));
+  let verdicts: LinkStatus[];
+  try {
+    verdicts = await Promise.all(links.map(verdictOf));
+  } finally {
+    for (const link of links) link.close();
+  }
   if (flags.json === true) printJson(verdicts);
   else for (const line of render(verdicts)) print(line);
   return verdicts.every(({ state }) => state === 'up') ? 0 : 1;
@@ -27,15 +32,13 @@ function verdictOf(link: Link): Promise<LinkStatus> {
   return new Promise((resolve) => {
     const finish = () => {
       clearTimeout(timer);
-      const status = link.status();
-      link.close();
-      resolve(status);
+      resolve(link.status());
     };
-    const timer = setTimeout(finish, Math.min(link.detectsWithinMs, 2 ** 31 - 1));
     // The event that brings the verdict may still be followed by the fact it rests on.
     link.once('state', () => setImmediate(finish));
     link.on('note', ({ text }) => process.stderr.write(`${plain(text)}\n`));
     link.start();
+    const timer = setTimeout(finish, Math.min(link.detectsWithinMs, 2 ** 31 - 1));
   });
 }
 

@@ -7,6 +7,7 @@ import { readKey } from '../link/beat-auth.ts';
 import { BeatResponder, type ResponderCounts } from '../link/beat-responder.ts';
 import { FLAGS } from '../time/usage-error.ts';
 import { print, printJson } from './output.ts';
+import { toldToStop } from './signals.ts';
 
 export interface RespondFlags {
   readonly listen: string;
@@ -36,9 +37,7 @@ export async function respond(flags: RespondFlags): Promise<number> {
     told = counts;
     if (refused > 0) say(`${refused} packets were not answered`, { counts });
   }, REPORT_EVERY_MS);
-  await new Promise<void>((resolve) => {
-    process.once('SIGINT', resolve).once('SIGTERM', resolve);
-  });
+  await toldToStop();
   clearInterval(timer);
   responder.close();
   return 0;

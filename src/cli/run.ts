@@ -11,6 +11,7 @@ import { defaultStateDir } from '../daemon/state-dir.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { describeEvent, subjectOf } from './describe.ts';
 import { print, printJson } from './output.ts';
+import { toldToStop } from './signals.ts';
 import { version } from './version.ts';
 
 export interface RunFlags {
@@ -48,9 +49,7 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
     );
   };
   process.on('SIGHUP', reload);
-  const signal = await new Promise<string>((resolve) => {
-    process.once('SIGINT', resolve).once('SIGTERM', resolve);
-  });
+  const signal = await toldToStop();
   log.info(`stopping on ${signal}`);
   process.off('SIGHUP', reload);
   await daemon.stop();

@@ -10,6 +10,7 @@ import { FLAGS } from '../time/usage-error.ts';
 import { describeEvidence, eventLine, proofLines } from './describe.ts';
 import { type TimingFlags, timingOf } from './flags.ts';
 import { columns, paint, paintState, print, printJson, roundTrip } from './output.ts';
+import { toldToStop } from './signals.ts';
 
 const REDRAW_MS = 250;
 const NEWEST_EVENTS = 8;
@@ -17,7 +18,7 @@ const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';
 const CLEAR_BELOW = '\u001b[0J';
 
-/** Resolves with 0 when told to stop. Throws `UsageError`. */
+/** Resolves with 0 when told to stop. Throws `UsageError` and `SystemError`. */
 export async function watch(
   urls: readonly string[],
   flags: TimingFlags & { readonly json?: boolean },
@@ -30,16 +31,17 @@ export async function watch(
     else if (flags.json === true) printJson(event);
     else if (event.type !== 'probe' && event.type !== 'reply') print(eventLine(event));
   };
-  for (const link of links) {
-    link.on('state', tell).on('note', tell);
-    link.on('probe', tell).on('reply', tell);
-    link.start();
+  try {
+    for (const link of links) {
+      link.on('state', tell).on('note', tell);
+      link.on('probe', tell).on('reply', tell);
+      link.start();
+    }
+    await toldToStop();
+  } finally {
+    view?.close();
+    for (const link of links) link.close();
   }
-  await new Promise<void>((resolve) => {
-    process.once('SIGINT', resolve).once('SIGTERM', resolve);
-  });
-  view?.close();
-  for (const link of links) link.close();
   return 0;
 }
 

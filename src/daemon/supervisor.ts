@@ -64,7 +64,7 @@ export class Supervisor {
       if (!this.#responders.has(listen)) await tried(this.#startResponder(listen, next));
     }
     for (const name of Object.keys(next.links)) {
-      if (!this.#links.has(name)) this.#startLink(name, next);
+      if (!this.#links.has(name)) await tried(this.#startLink(name, next));
     }
     for (const name of Object.keys(next.groups)) {
       if (!this.#groups.has(name)) this.#startGroup(name, next);
@@ -139,13 +139,13 @@ export class Supervisor {
     this.#responders.set(listen, responder);
   }
 
-  #startLink(name: string, config: Config): void {
+  async #startLink(name: string, config: Config): Promise<void> {
     const { url = '', ...timing } = config.links[name] ?? {};
     const link = createLink(url, timing, `links.${name}`, name);
     link.on('state', (event) => this.#log.append(event));
     link.on('note', (event) => this.#log.append(event));
-    this.#links.set(name, link);
     link.start();
+    this.#links.set(name, link);
   }
 
   #startGroup(name: string, config: Config): void {

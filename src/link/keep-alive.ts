@@ -5,12 +5,11 @@
  * @module
  */
 import type { Socket } from 'node:net';
+import type { Evidence, Reason } from '../keepalive/keepalive.ts';
 import { resolveTiming, type Timing, type TimingInput } from '../keepalive/timing.ts';
-import type { TcpOptions } from '../sys/tcp-socket.ts';
-import { Link } from './link.ts';
+import { HeldTcp } from './held-tcp.ts';
+import type { Link } from './link.ts';
 import { hostPort } from './link-url.ts';
-import { TCP_FACTS } from './tcp.ts';
-import { TcpWatch, tcpDetectionBoundMs, tcpOptionsFor } from './tcp-watch.ts';
 
 /** Timing as everywhere, and a name for events. */
 export interface KeepAliveOptions extends TimingInput {
@@ -18,77 +17,47 @@ export interface KeepAliveOptions extends TimingInput {
   readonly name?: string;
 }
 
-class HeldSocket extends Link {
-  readonly #options: TcpOptions;
+class HeldSocket extends HeldTcp {
   readonly #socket: Socket;
-  #watch: TcpWatch | undefined;
 
-  constructor(name: string, socket: Socket, timing: Timing, options: TcpOptions) {
-    super({ name, url: name, timing }, TCP_FACTS, { intervalMs: timing.intervalMs, probes: 0 });
+  constructor(name: string, socket: Socket, timing: Timing) {
+    const config = { intervalMs: timing.intervalMs, probes: 0 };
+    super({ name, url: name, timing }, config, 'keepAlive');
     this.#socket = socket;
-    this.#options = options;
-  }
-
-  override get detectsWithinMs(): number {
-    return tcpDetectionBoundMs(this.#options);
-  }
-
-  override probe(): void {
-    this.#watch?.probe();
-  }
-
-  protected override wake(): void {
-    this.#watch?.probe();
   }
 
   protected open(): void {
     if (!this.#socket.connecting) {
-      this.#hold();
+      this.hold(this.#socket);
       return;
     }
     this.#socket.once('connect', this.#onConnect);
     this.#socket.once('close', this.#onEarlyClose);
   }
 
+  /** The connection is the program's: there is nothing to make anew. */
   protected sendProbe(): void {}
 
   protected shut(): void {
     this.#socket.off('connect', this.#onConnect);
     this.#socket.off('close', this.#onEarlyClose);
-    this.#watch?.stop();
-    this.#watch = undefined;
+    this.release();
+  }
+
+  protected died(reason: Reason, evidence: Evidence): void {
+    this.feed((machine, now) => machine.handleFailure(reason, evidence, now));
   }
 
   readonly #onConnect = (): void => {
+    this.#socket.off('close', this.#onEarlyClose);
     try {
-      this.#hold();
+      this.hold(this.#socket);
     } catch (error) {
       this.emit('error', error as Error);
     }
   };
 
-  readonly #onEarlyClose = (): void =>
-    this.feed((machine, now) => machine.handleFailure('closed', {}, now));
-
-  #hold(): void {
-    const socket = this.#socket;
-    this.#socket.off('close', this.#onEarlyClose);
-    this.local = hostPort(socket.localAddress ?? '', socket.localPort ?? 0);
-    this.remote = hostPort(socket.remoteAddress ?? '', socket.remotePort ?? 0);
-    const watch = new TcpWatch(socket, this.#options, {
-      heard: (rttMs) => {
-        this.reportReply(rttMs);
-        this.feed((machine, now) => machine.handleReceived(now));
-      },
-      doubt: (evidence) => this.feed((machine) => machine.handleDoubt('no-answer', evidence)),
-      dead: (reason, evidence) =>
-        this.feed((machine, now) => machine.handleFailure(reason, evidence, now)),
-      note: (text) => this.reportNote(text),
-    });
-    watch.start();
-    this.#watch = watch;
-    this.feed((machine, now) => machine.handleReceived(now));
-  }
+  readonly #onEarlyClose = (): void => this.died('closed', {});
 }
 
 /**
@@ -104,7 +73,7 @@ export function keepAlive(socket: Socket, options: KeepAliveOptions = {}): Link 
   const timing = resolveTiming(options, 'keepAlive');
   const remote = hostPort(socket.remoteAddress ?? 'connecting', socket.remotePort ?? 0);
   const name = options.name ?? `tcp://${remote}`;
-  const link = new HeldSocket(name, socket, timing, tcpOptionsFor(timing, 'keepAlive'));
+  const link = new HeldSocket(name, socket, timing);
   try {
     link.start();
   } catch (error) {

@@ -130,10 +130,10 @@ export abstract class Link extends EventEmitter<LinkEvents> {
     return this.#state;
   }
 
-  /** Opens sockets and starts the clocks. */
+  /** Opens sockets and starts the clocks. Throws `SystemError` if this machine cannot. */
   start(): void {
-    this.#forgetWake = onWake(() => this.wake());
     this.open();
+    this.#forgetWake = onWake(() => this.wake());
     this.#driver.settle();
   }
 

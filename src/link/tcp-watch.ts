@@ -70,6 +70,18 @@ export function tcpDetectionBoundMs(options: TcpOptions): number {
   return timeMs + intervalMs * Math.max(1, Math.ceil((userTimeoutMs - timeMs) / intervalMs));
 }
 
+/** Since when `socket.setKeepAlive` takes all three parameters. */
+const PORTABLE_SINCE_NODE = 26;
+
+/** Throws `SystemError` (`ffi-missing`) where keepalive can be set neither by FFI nor by Node. */
+export function requireKeepalive(): void {
+  const missing = ffiMissing();
+  if (missing === undefined) return;
+  if (Number.parseInt(process.versions.node, 10) >= PORTABLE_SINCE_NODE) return;
+  const text = `keepalive cannot be set: ${missing}; or use Node ${PORTABLE_SINCE_NODE}`;
+  throw new SystemError('ffi-missing', text);
+}
+
 /** The descriptor of a socket of Node's. Throws `UsageError` for what is no kernel socket. */
 function descriptorOf(socket: Socket): number {
   const handle = (socket as unknown as { _handle?: { fd?: number } | null })._handle;

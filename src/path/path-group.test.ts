@@ -455,6 +455,13 @@ suite('PathGroup: failback', () => {
     });
   }
 
+  test('an answer at the very end of the verification counts', () => {
+    const rig = away().to(61_999);
+    rig.now = 62_000;
+    rig.good('a');
+    assert.equal(rig.group.active, 'a');
+  });
+
   test('with failbackAfterMs 0 it returns at once, but asks at most every doubtIntervalMs', () => {
     const now = new Rig('a:1 b:2', { failbackAfterMs: 0 }).good('a', 'b').bad('a').to(9_000);
     now.good('a', 'a');

@@ -136,6 +136,12 @@ suite('PathHealth: hold-down', () => {
     assert.equal(health.heldUntil(backAt + 2), backAt + 2 + 60_000);
   });
 
+  test('an hour spent up earns no credit: the 4th down in a row is still held', () => {
+    const health = fed('+');
+    const now = flap(health, 4, 3_600_000);
+    assert.equal(health.heldUntil(now), now - 2_000 + 30_000);
+  });
+
   test('forgiveness is for each stretch: twice 299 s up forgive nothing', () => {
     const health = fed('+');
     let now = flap(health, 3, 1_000);

@@ -1,0 +1,59 @@
+/**
+ * What a process and the kernel's counters say of a stretch of time, from /proc alone.
+ * @module
+ */
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** What one process used over a stretch of time. */
+export interface Cost {
+  /** Processor time by wall time, user and system together. */
+  readonly cores: number;
+  readonly rssMb: number;
+  /** The most memory it ever had. */
+  readonly peakMb: number;
+  /** The counted thing, by second. */
+  readonly perSecond: number;
+}
+
+/** USER_HZ, which is 100 on every architecture that Node runs on. */
+const TICKS_PER_SECOND = 100;
+
+/** Processor seconds of all threads so far. */
+function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const [user = 0, system = 0] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(11, 13)
+    .map(Number);
+  return (user + system) / TICKS_PER_SECOND;
+}
+
+function memoryMb(pid: number, key: 'VmRSS' | 'VmHWM'): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) / 1_024;
+}
+
+/** A counter of this network namespace, for example `Udp` `InDatagrams`. */
+export function kernelCounter(protocol: string, name: string): number {
+  const lines = readFileSync('/proc/net/snmp', 'utf8').split('\n');
+  const [head = [], row = []] = lines
+    .filter((line) => line.startsWith(`${protocol}: `))
+    .map((line) => line.split(' '));
+  return Number(row[head.indexOf(name)]);
+}
+
+/** Watches a process for some seconds while `count` rises. */
+export async function costOf(pid: number, seconds: number, count: () => number): Promise<Cost> {
+  const startedAt = performance.now();
+  const [cpu, counted] = [cpuSeconds(pid), count()];
+  await sleep(seconds * 1_000);
+  const elapsed = (performance.now() - startedAt) / 1_000;
+  return {
+    cores: (cpuSeconds(pid) - cpu) / elapsed,
+    perSecond: (count() - counted) / elapsed,
+    rssMb: memoryMb(pid, 'VmRSS'),
+    peakMb: memoryMb(pid, 'VmHWM'),
+  };
+}

@@ -1,0 +1,75 @@
+/**
+ * What `tcp://` links and sockets of a program have in common: a connected socket that the kernel
+ * keeps, and whose state the machine records. Who made the connection, and what follows its death,
+ * is for the two kinds.
+ * @module
+ */
+import type { Socket } from 'node:net';
+import type { Evidence, KeepaliveConfig, Reason } from '../keepalive/keepalive.ts';
+import type { TcpOptions } from '../sys/tcp-socket.ts';
+import { Link, type LinkFacts, type LinkIdentity } from './link.ts';
+import { hostPort } from './link-url.ts';
+import { TcpWatch, tcpDetectionBoundMs, tcpOptionsFor } from './tcp-watch.ts';
+
+const TCP_FACTS: LinkFacts = {
+  kind: 'tcp',
+  class: 'answered',
+  proves: "the path and the peer's kernel answer; not that the application runs",
+};
+
+export abstract class HeldTcp extends Link {
+  readonly #options: TcpOptions;
+  #watch: TcpWatch | undefined;
+
+  /** `where` names the place of the timing in errors. Throws `UsageError`. */
+  constructor(identity: LinkIdentity, config: KeepaliveConfig, where: string) {
+    super(identity, TCP_FACTS, config);
+    this.#options = tcpOptionsFor(identity.timing, where);
+  }
+
+  override get detectsWithinMs(): number {
+    return tcpDetectionBoundMs(this.#options);
+  }
+
+  /** While connected the kernel is asked to probe. */
+  override probe(): void {
+    if (this.#watch === undefined) super.probe();
+    else this.#watch.probe();
+  }
+
+  protected override wake(): void {
+    if (this.#watch === undefined) super.wake();
+    else this.#watch.probe();
+  }
+
+  protected get held(): boolean {
+    return this.#watch !== undefined;
+  }
+
+  /** The connection that was held is over. */
+  protected abstract died(reason: Reason, evidence: Evidence): void;
+
+  /** Holds a connected socket. Throws `SystemError` if the kernel does not keep the options. */
+  protected hold(socket: Socket): void {
+    this.local = hostPort(socket.localAddress ?? '', socket.localPort ?? 0);
+    this.remote = hostPort(socket.remoteAddress ?? '', socket.remotePort ?? 0);
+    const watch = new TcpWatch(socket, this.#options, {
+      heard: (rttMs) => {
+        this.reportReply(rttMs);
+        this.feed((machine, now) => machine.handleReceived(now));
+      },
+      doubt: (evidence) => this.feed((machine) => machine.handleDoubt('no-answer', evidence)),
+      dead: (reason, evidence) => this.died(reason, evidence),
+      note: (text) => this.reportNote(text),
+    });
+    watch.start();
+    this.#watch = watch;
+    this.feed((machine, now) => machine.handleReceived(now));
+  }
+
+  /** Stops holding; the socket and its options stay as they are. */
+  protected release(): void {
+    this.#watch?.stop();
+    this.#watch = undefined;
+  }
+}
