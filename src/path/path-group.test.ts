@@ -82,6 +82,13 @@ function hold(rig: Rig, path: string, downs = 4): void {
   for (let round = 0; round < downs; round += 1) rig.bad(path).good(path, path);
 }
 
+/** On `b` (tier 2) since 0, and `a` (tier 1) up again at 1 000. */
+function away(): Rig {
+  const rig = new Rig('a:1 b:2').good('a', 'b').bad('a').to(1_000).good('a', 'a');
+  assert.deepEqual(rig.log, ['0 switch a > b: a is down: no-answer']);
+  return rig;
+}
+
 suite('PathGroup: at start', () => {
   for (const [paths, active] of [
     ['a b', 'a'],
@@ -408,13 +415,6 @@ suite('PathGroup: drain', () => {
 });
 
 suite('PathGroup: failback', () => {
-  /** On `b` (tier 2) since 0, and `a` (tier 1) up again at 1 000. */
-  function away(): Rig {
-    const rig = new Rig('a:1 b:2').good('a', 'b').bad('a').to(1_000).good('a', 'a');
-    assert.deepEqual(rig.log, ['0 switch a > b: a is down: no-answer']);
-    return rig;
-  }
-
   test('returns to a better tier that was eligible for 60 s, verified', () => {
     const rig = away().to(60_999);
     assert.deepEqual(rig.log, []);
@@ -526,33 +526,27 @@ suite('PathGroup: failback', () => {
 });
 
 suite('PathGroup: a late observer', () => {
-  function waiting(): Rig {
-    const rig = new Rig('a:1 b:2').good('a', 'b').bad('a').to(1_000).good('a', 'a');
-    assert.deepEqual(rig.log, ['0 switch a > b: a is down: no-answer']);
-    return rig;
-  }
-
   test('does not count a wait it slept through: it starts again', () => {
-    const rig = waiting().to(10_000).sleepTo(70_000).good('a').to(129_999);
+    const rig = away().to(10_000).sleepTo(70_000).good('a').to(129_999);
     assert.deepEqual(rig.log, []);
     rig.to(130_000);
     assert.deepEqual(rig.log, ['130000 probe a']);
   });
 
   test('nor a nap of more than 2 s that ends before the wait does', () => {
-    const rig = waiting().to(10_000).sleepTo(12_001).to(72_000);
+    const rig = away().to(10_000).sleepTo(12_001).to(72_000);
     assert.deepEqual(rig.log, []);
     rig.to(72_001);
     assert.deepEqual(rig.log, ['72001 probe a']);
   });
 
   test('a timer late by up to 1 000 ms is not sleep', () => {
-    const rig = waiting().to(10_000).sleepTo(12_000).to(61_000);
+    const rig = away().to(10_000).sleepTo(12_000).to(61_000);
     assert.deepEqual(rig.log, ['61000 probe a']);
   });
 
   test('notices at whatever input comes first, also a result', () => {
-    const rig = waiting().to(10_000);
+    const rig = away().to(10_000);
     rig.now = 70_000;
     rig.good('a').good('b').to(129_999);
     assert.deepEqual(rig.log, []);
@@ -566,7 +560,7 @@ suite('PathGroup: a late observer', () => {
   });
 
   test('drops a failback verification it slept through', () => {
-    const rig = waiting().to(61_000).sleepTo(90_000);
+    const rig = away().to(61_000).sleepTo(90_000);
     rig.good('a').to(149_999);
     assert.deepEqual(rig.log, ['61000 probe a']);
     rig.to(150_000);
