@@ -8,7 +8,7 @@ import { suite, test } from 'node:test';
 import { Keepalive } from '../../src/keepalive/keepalive.ts';
 import { Prng } from '../support/prng.ts';
 
-const runs = Number(process.env['SIM_RUNS'] ?? 20_000);
+const runs = Number(process.env['SIM_RUNS'] ?? 100_000);
 const first = Number(process.env['SIM_SEED'] ?? 1);
 
 /** A packet on its way to us: the answer to probe `sequence`, or other traffic (0). */

@@ -10,7 +10,7 @@ import { PathGroup, type PathGroupOutput, type PathOptions } from '../../src/pat
 import type { Instant } from '../../src/time/instant.ts';
 import { Prng } from '../support/prng.ts';
 
-const runs = Number(process.env['SIM_RUNS'] ?? 5_000);
+const runs = Number(process.env['SIM_RUNS'] ?? 20_000);
 const firstSeed = Number(process.env['SIM_SEED'] ?? 1);
 
 /** The slowest answer of a path that works. */
