@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** What one process used over a stretch of time. */
+/** What processes used over a stretch of time, all together. */
 export interface Cost {
   /** Processor time by wall time, user and system together. */
   readonly cores: number;
@@ -44,16 +44,21 @@ export function kernelCounter(protocol: string, name: string): number {
   return Number(row[head.indexOf(name)]);
 }
 
-/** Watches a process for some seconds while `count` rises. */
-export async function costOf(pid: number, seconds: number, count: () => number): Promise<Cost> {
+/** Watches processes for some seconds while `count` rises. */
+export async function costOf(
+  pids: readonly number[],
+  seconds: number,
+  count: () => number,
+): Promise<Cost> {
+  const sum = (read: (pid: number) => number) => pids.reduce((total, pid) => total + read(pid), 0);
   const startedAt = performance.now();
-  const [cpu, counted] = [cpuSeconds(pid), count()];
+  const [cpu, counted] = [sum(cpuSeconds), count()];
   await sleep(seconds * 1_000);
   const elapsed = (performance.now() - startedAt) / 1_000;
   return {
-    cores: (cpuSeconds(pid) - cpu) / elapsed,
+    cores: (sum(cpuSeconds) - cpu) / elapsed,
     perSecond: (count() - counted) / elapsed,
-    rssMb: memoryMb(pid, 'VmRSS'),
-    peakMb: memoryMb(pid, 'VmHWM'),
+    rssMb: sum((pid) => memoryMb(pid, 'VmRSS')),
+    peakMb: sum((pid) => memoryMb(pid, 'VmHWM')),
   };
 }
