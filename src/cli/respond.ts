@@ -5,7 +5,6 @@
 import { parseAddress } from '../daemon/address.ts';
 import { readKey } from '../link/beat-auth.ts';
 import { BeatResponder, type ResponderCounts } from '../link/beat-responder.ts';
-import { FLAGS } from '../time/usage-error.ts';
 import { print, printJson } from './output.ts';
 import { toldToStop } from './signals.ts';
 
@@ -21,7 +20,7 @@ const REPORT_EVERY_MS = 60_000;
 /** Resolves with 0 when told to stop. Throws `UsageError` and `SystemError`. */
 export async function respond(flags: RespondFlags): Promise<number> {
   const { host, port } = parseAddress(flags.listen, '--listen');
-  const responder = new BeatResponder(host, port, readKey(flags, FLAGS));
+  const responder = new BeatResponder(host, port, readKey(flags, '--key'));
   const say = (text: string, facts: object) => {
     const at = new Date().toISOString();
     if (flags.json === true) printJson({ at, type: 'note', text, ...facts });

@@ -35,8 +35,8 @@ export class BeatResponder extends EventEmitter<ResponderEvents> {
   readonly #port: number;
   readonly #key: KeyObject;
   #socket: dgram.Socket | undefined;
-  #allowance = MOST_ANSWERS_A_SECOND;
-  #refilledAt = 0;
+  #allowance = 0;
+  #secondBegan = Number.NEGATIVE_INFINITY;
   #counts = { answered: 0, malformed: 0, notAuthentic: 0, overRate: 0 };
 
   constructor(address: string, port: number, key: KeyObject) {
@@ -90,14 +90,14 @@ export class BeatResponder extends EventEmitter<ResponderEvents> {
     }
   }
 
-  /** At most so many answers from one refill to the next, which is a second later or more. */
+  /** At most so many answers in a second, which begins with the first of them. */
   #admit(): boolean {
-    if (this.#allowance <= 0) {
-      const now = performance.now();
-      if (now - this.#refilledAt < 1_000) return false;
-      this.#refilledAt = now;
+    const now = performance.now();
+    if (now - this.#secondBegan >= 1_000) {
+      this.#secondBegan = now;
       this.#allowance = MOST_ANSWERS_A_SECOND;
     }
+    if (this.#allowance === 0) return false;
     this.#allowance -= 1;
     return true;
   }

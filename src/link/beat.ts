@@ -14,7 +14,7 @@ import { BEAT_NONCE_LENGTH } from '../wire/beat.ts';
 import { openBeat, readKey, sealBeat } from './beat-auth.ts';
 import { errnoOf, reasonOf } from './errno.ts';
 import { Link, type LinkFacts } from './link.ts';
-import { hostPort, type LinkUrl } from './link-url.ts';
+import { hostPort, type LinkUrl, placeOfUrl } from './link-url.ts';
 
 /** What every `beat` link is and proves. */
 export const BEAT_FACTS: LinkFacts = {
@@ -56,7 +56,7 @@ export class BeatLink extends Link {
     this.#probes = probes;
     this.#key = readKey(
       { key: url.parameters.get('key'), keyFile: url.parameters.get('keyFile') },
-      where,
+      placeOfUrl(where),
     );
     this.remote = hostPort(url.host, url.port);
   }

@@ -21,6 +21,7 @@ export class Driver<Output> {
   #timer: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
   #armedFor: Instant = Number.POSITIVE_INFINITY;
+  #stopped = false;
 
   constructor(machine: Machine<Output>, perform: (output: Output) => void) {
     this.#machine = machine;
@@ -29,13 +30,12 @@ export class Driver<Output> {
 
   /** Call after every input: performs what the machine asks for and arms the timer. */
   settle(): void {
-    for (
-      let out = this.#machine.pollOutput();
-      out !== undefined;
-      out = this.#machine.pollOutput()
-    ) {
-      this.#perform(out);
+    while (!this.#stopped) {
+      const output = this.#machine.pollOutput();
+      if (output === undefined) break;
+      this.#perform(output);
     }
+    if (this.#stopped) return;
     const deadline = this.#machine.pollTimeout();
     // A timer that is early anyway finds nothing due and arms itself anew: cheaper than to move it.
     if (deadline === undefined || this.#armedFor <= deadline) return;
@@ -45,10 +45,10 @@ export class Driver<Output> {
     this.#timer = setTimeout(this.#expire, Math.min(Math.max(delay, 0), LONGEST_DELAY_MS));
   }
 
-  /** Ends it; the machine is not called again. */
+  /** Ends it, also from within an output: nothing more is performed. */
   stop(): void {
+    this.#stopped = true;
     this.#disarm();
-    this.#armedFor = Number.NEGATIVE_INFINITY;
   }
 
   /**

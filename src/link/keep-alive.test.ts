@@ -337,6 +337,9 @@ suite('keepAlive for a tls.TLSSocket', { timeout: 20_000, skip: skipIfTlsMissing
     const link = hold(t, socket);
     assert.deepEqual(optionsOf(socket), KEPT);
     assert.equal(link.state, 'up');
+    // Before the first data Node tells a reset as a clean end.
+    socket.write('x');
+    assert.equal(String((await once(socket, 'data'))[0]), 'x');
     const down = nextState(link);
     client.resetAndDestroy();
     assert.deepEqual([(await down).to, (await down).reason], ['down', 'reset']);

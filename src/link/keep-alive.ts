@@ -4,9 +4,11 @@
  * stays the program's.
  * @module
  */
+import { errorMonitor } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Evidence, Reason } from '../keepalive/keepalive.ts';
 import { resolveTiming, type Timing, type TimingInput } from '../keepalive/timing.ts';
+import { errnoOf, reasonOf } from './errno.ts';
 import { HeldTcp } from './held-tcp.ts';
 import type { Link } from './link.ts';
 import { hostPort } from './link-url.ts';
@@ -32,6 +34,7 @@ class HeldSocket extends HeldTcp {
       return;
     }
     this.#socket.once('connect', this.#onConnect);
+    this.#socket.once(errorMonitor, this.#onEarlyError);
     this.#socket.once('close', this.#onEarlyClose);
   }
 
@@ -40,7 +43,7 @@ class HeldSocket extends HeldTcp {
 
   protected shut(): void {
     this.#socket.off('connect', this.#onConnect);
-    this.#socket.off('close', this.#onEarlyClose);
+    this.#forgetEarly();
     this.release();
   }
 
@@ -49,7 +52,7 @@ class HeldSocket extends HeldTcp {
   }
 
   readonly #onConnect = (): void => {
-    this.#socket.off('close', this.#onEarlyClose);
+    this.#forgetEarly();
     try {
       this.hold(this.#socket);
     } catch (error) {
@@ -57,7 +60,17 @@ class HeldSocket extends HeldTcp {
     }
   };
 
+  readonly #onEarlyError = (error: Error): void => {
+    const errno = errnoOf(error);
+    this.died(reasonOf(errno), { errno });
+  };
+
   readonly #onEarlyClose = (): void => this.died('closed', {});
+
+  #forgetEarly(): void {
+    this.#socket.off(errorMonitor, this.#onEarlyError);
+    this.#socket.off('close', this.#onEarlyClose);
+  }
 }
 
 /**

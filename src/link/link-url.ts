@@ -4,7 +4,7 @@
  * @module
  */
 import { isIP } from 'node:net';
-import { UsageError } from '../time/usage-error.ts';
+import { FLAGS, placeOf, UsageError } from '../time/usage-error.ts';
 
 /** A link's URL, checked. */
 export interface LinkUrl {
@@ -33,6 +33,17 @@ export function hostPort(host: string, port: number): string {
   return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** Where a URL stands: the argument of a command, or `links.db.url`. */
+export function placeOfUrl(where: string): string {
+  return where === FLAGS ? 'URL' : placeOf(where, 'url');
+}
+
+/** A URL that may be wrong anywhere, fit for an error: one line, without what may be a secret. */
+function shownOf(text: string): string {
+  const plain = text.replace(/\p{C}|\s/gu, '�').replace(/\/\/[^/?#]*@/, '//***@');
+  return plain.replace(/[?#].*$/u, '?***').slice(0, 200);
+}
+
 function fail(where: string, text: string): never {
   throw new UsageError('bad-url', `${where}: ${text}`);
 }
@@ -41,24 +52,27 @@ function fail(where: string, text: string): never {
 export function schemeOf(text: string, where: string): string {
   if (text.length > LONGEST) fail(where, `the URL is longer than ${LONGEST} characters`);
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1];
-  return scheme?.toLowerCase() ?? fail(where, `"${text}" is no link URL; write tcp://host:port`);
+  if (scheme !== undefined) return scheme.toLowerCase();
+  return fail(where, `"${shownOf(text)}" is no link URL; write tcp://host:port`);
 }
 
 /** Takes a link's URL apart by the rules of its kind. Throws `UsageError` (`bad-url`). */
 export function parseLinkUrl(text: string, where: string, rules: UrlRules): LinkUrl {
   const scheme = schemeOf(text, where);
-  const shown = text.replace(/([?&](?:key)=)[^&#]*/g, '$1***');
+  const shown = shownOf(text);
   let url: URL;
+  let host: string;
   try {
     url = new URL(text);
+    host = decodeURIComponent(url.hostname.replace(/^\[(.*)\]$/, '$1'));
   } catch {
     return fail(where, `"${shown}" is no valid URL; write ${scheme}://host:port`);
   }
-  const host = decodeURIComponent(url.hostname.replace(/^\[(.*)\]$/, '$1'));
   if (host === '') fail(where, `"${shown}" names no host; write ${scheme}://host:port`);
-  if (/[\s/?#@]/.test(host)) fail(where, `"${host}" is no host name`);
+  if (/[\s\p{C}/?#@%]/u.test(host)) fail(where, `"${shownOf(host)}" is no host name`);
   const port = url.port === '' ? rules.defaultPort : Number(url.port);
-  if (port === undefined) fail(where, `"${shown}" names no port; write ${scheme}://${host}:port`);
+  if (port === undefined)
+    fail(where, `"${shown}" names no port; write ${scheme}://${url.hostname}:port`);
   if (port === 0) fail(where, `"${shown}": port 0 cannot be connected to`);
   if (url.username !== '' || url.password !== '') fail(where, `"${shown}": no login goes in there`);
   if ((url.pathname !== '' && url.pathname !== '/') || url.hash !== '') {

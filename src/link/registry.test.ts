@@ -44,11 +44,11 @@ suite('the registry of link kinds', () => {
     ['constructor://h:1', 'links.db', /^links\.db\.url: no link kind "constructor"/],
     ['nonsense', FLAGS, /^URL: "nonsense" is no link URL; write tcp:\/\/host:port/],
     ['tcp://h', 'links.db', /^links\.db\.url: "tcp:\/\/h" names no port/],
-    ['beat://h:1?key=a&keyFile=b', 'links.db', /^links\.db: give key or keyFile, not both/],
+    ['beat://h:1?key=a&keyFile=b', 'links.db', /^links\.db\.url: give key or keyFile, not both/],
     [
       'beat://h:1?keyFile=/nowhere',
       'links.db',
-      /^links\.db: the key file \/nowhere cannot be read/,
+      /^links\.db\.url: the key file \/nowhere cannot be read/,
     ],
     ['beat://h:1?key=a&keyFile=b', FLAGS, /^(URL|--key): give key or keyFile, not both/],
   ] as const) {

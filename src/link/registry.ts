@@ -3,10 +3,10 @@
  * @module
  */
 import { resolveTiming, type Timing, type TimingInput } from '../keepalive/timing.ts';
-import { FLAGS, placeOf, UsageError } from '../time/usage-error.ts';
+import { UsageError } from '../time/usage-error.ts';
 import { BeatLink } from './beat.ts';
 import type { Link } from './link.ts';
-import { type LinkUrl, parseLinkUrl, schemeOf, type UrlRules } from './link-url.ts';
+import { type LinkUrl, parseLinkUrl, placeOfUrl, schemeOf, type UrlRules } from './link-url.ts';
 import { TcpLink } from './tcp.ts';
 
 interface LinkKind extends UrlRules {
@@ -54,6 +54,6 @@ export function createLink(
   where: string,
   name?: string | undefined,
 ): Link {
-  const { kind, parsed } = readUrl(url, where === FLAGS ? 'URL' : placeOf(where, 'url'));
+  const { kind, parsed } = readUrl(url, placeOfUrl(where));
   return kind.make(name ?? parsed.redacted, parsed, resolveTiming(timing, where), where);
 }

@@ -41,6 +41,8 @@ const LONGEST_LOOK_IN_DOUBT_MS = 1_000;
 /** Two looks disagree by the kernel's tick about when something was heard. */
 const TICK_MS = 5;
 const MOST_SECONDS = 32_767;
+/** TCP_USER_TIMEOUT is a signed 32-bit number of milliseconds: 24 days. */
+const LONGEST_USER_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** The kernel's options for a timing. Throws `UsageError` for what TCP cannot count. */
 export function tcpOptionsFor(timing: Timing, where: string): TcpOptions {
@@ -56,7 +58,12 @@ export function tcpOptionsFor(timing: Timing, where: string): TcpOptions {
     throw new UsageError('bad-timing', `${placeOf(where, 'beat')}: ${text}`);
   }
   const { timeMs, intervalMs, probes } = timing;
-  const userTimeoutMs = timing.userTimeoutMs ?? detectionBoundMs(timing);
+  if ((timing.userTimeoutMs ?? 0) > LONGEST_USER_TIMEOUT_MS) {
+    const text = 'the kernel counts to 596h at most; 0s leaves it to the kernel';
+    throw new UsageError('bad-timing', `${placeOf(where, 'userTimeout')}: ${text}`);
+  }
+  const bound = Math.min(detectionBoundMs(timing), LONGEST_USER_TIMEOUT_MS);
+  const userTimeoutMs = timing.userTimeoutMs ?? bound;
   return { enabled: true, timeMs, intervalMs, probes, userTimeoutMs };
 }
 
