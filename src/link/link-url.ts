@@ -40,7 +40,7 @@ export function placeOfUrl(where: string): string {
 
 /** A URL that may be wrong anywhere, fit for an error: one line, without what may be a secret. */
 function shownOf(text: string): string {
-  const plain = text.replace(/\p{C}|\s/gu, '�').replace(/\/\/[^/?#]*@/, '//***@');
+  const plain = text.replace(/\p{C}|[^\S ]/gu, '�').replace(/\/\/[^/?#]*@/, '//***@');
   return plain.replace(/[?#].*$/u, '?***').slice(0, 200);
 }
 
