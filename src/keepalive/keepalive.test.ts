@@ -212,6 +212,7 @@ suite("the transport's word", () => {
     const down = run(machine, 90_000).find((out) => out.type === 'state' && out.to === 'down');
     assert(down?.type === 'state');
     assert.equal(down.reason, 'refused');
+    assert.deepEqual(down.evidence, { errno: 'ECONNREFUSED', probes: 3, silentMs: 90_000 });
   });
 
   test('a forged doubt is forgotten at the next answer', () => {

@@ -89,7 +89,7 @@ export class Keepalive {
   #sequence = 0;
   #unanswered = 0;
   #silentSince: Instant;
-  #doubt: Reason | undefined;
+  #doubt: { readonly reason: Reason; readonly evidence: Evidence } | undefined;
   #receiveDeadline: Instant | undefined;
   #sendDeadline: Instant | undefined;
 
@@ -164,7 +164,7 @@ export class Keepalive {
    * link never heard of is down, one that was up is suspect until its probes decide.
    */
   handleDoubt(reason: Reason, evidence: Evidence): void {
-    this.#doubt = reason;
+    this.#doubt = { reason, evidence };
     if (this.#state === 'unknown') this.#enter('down', reason, evidence);
     if (this.#state === 'up') this.#enter('suspect', reason, evidence);
   }
@@ -226,8 +226,9 @@ export class Keepalive {
 
   /** Dead is an output, not an end: a peer that can be probed is probed on, to see it return. */
   #declareDead(now: Instant): void {
-    const reason = this.#doubt ?? (this.#config.probes === 0 ? 'silent' : 'no-answer');
-    this.#enter('down', reason, this.#silence(now));
+    const reason = this.#config.probes === 0 ? 'silent' : 'no-answer';
+    const evidence = { ...this.#doubt?.evidence, ...this.#silence(now) };
+    this.#enter('down', this.#doubt?.reason ?? reason, evidence);
     if (this.#config.probes === 0) this.#receiveDeadline = undefined;
     else this.#sendProbe(now, now);
   }
