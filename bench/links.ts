@@ -6,7 +6,7 @@
  * ratios say more than the figures of a small machine.
  * @module
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
@@ -14,9 +14,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ResponderCounts } from '../src/link/beat-responder.ts';
 import { type Cost, costOf, kernelCounter } from './process-cost.ts';
 
 const MAIN = path.join(import.meta.dirname, '../src/cli/main.ts');
+const KEY = 'bench';
 const HOST = '127.0.0.1';
 const API_PORT = 27_117;
 const RESPONDERS = [27_201, 27_202];
@@ -38,16 +40,27 @@ const children: ChildProcess[] = [];
 function start(command: string, args: readonly string[]): ChildProcess {
   const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, LINKHOLD_KEY: 'bench' },
   });
   children.push(child);
   return child;
 }
 
-function linkhold(...args: string[]): ChildProcess {
-  const child = start(process.execPath, [...daemonFlags, MAIN, ...args]);
-  child.stderr?.pipe(process.stderr);
+function startResponder(port: number): ChildProcess {
+  const env = { ...process.env, LINKHOLD_KEY: KEY };
+  const child = fork(path.join(import.meta.dirname, 'responder.ts'), [HOST, String(port)], { env });
+  children.push(child);
   return child;
+}
+
+/** How many probes the responders have answered so far. */
+async function answered(responders: readonly ChildProcess[]): Promise<number> {
+  const counts = responders.map(async (responder) => {
+    const reply = once(responder, 'message');
+    responder.send('counts');
+    const [{ answered }] = (await reply) as [ResponderCounts];
+    return answered;
+  });
+  return (await Promise.all(counts)).reduce((total, count) => total + count, 0);
 }
 
 async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
@@ -87,17 +100,19 @@ class StateCounts {
 async function measureLinkhold(links: number, seconds: number, home: string): Promise<Row> {
   const config = ['links:'];
   for (let index = 0; index < links; index += 1) {
-    const url = `beat://${HOST}:${RESPONDERS[index % RESPONDERS.length]}?key=bench`;
+    const url = `beat://${HOST}:${RESPONDERS[index % RESPONDERS.length]}?key=${KEY}`;
     config.push(`  l${index}: { url: "${url}", time: ${TIME}, interval: 1s, probes: 3 }`);
   }
   const file = path.join(home, 'linkhold.yaml');
   writeFileSync(file, `${config.join('\n')}\n`);
-  const responders = RESPONDERS.map((port) => linkhold('respond', '--listen', `${HOST}:${port}`));
-  for (const responder of responders) if (responder.stdout) await once(responder.stdout, 'data');
+  const responders = RESPONDERS.map(startResponder);
+  for (const responder of responders) await once(responder, 'message');
 
   const startedAt = performance.now();
   const listen = `${HOST}:${API_PORT}`;
-  const daemon = linkhold('run', file, '--json', '--listen', listen, '--state-dir', home);
+  const flags = ['--json', '--listen', listen, '--state-dir', home];
+  const daemon = start(process.execPath, [...nodeFlags, MAIN, 'run', file, ...flags]);
+  daemon.stderr?.pipe(process.stderr);
   const counts = new StateCounts(daemon);
   while (counts.of('up') < links && performance.now() - startedAt < ALL_UP_WITHIN_MS) {
     if (daemon.exitCode !== null) throw new Error(`the daemon ended with ${daemon.exitCode}`);
@@ -109,8 +124,7 @@ async function measureLinkhold(links: number, seconds: number, home: string): Pr
   const before = new Map(counts.entered);
   const lost = () => kernelCounter('Udp', 'RcvbufErrors');
   const lostBefore = lost();
-  // Every probe and every answer is one datagram received on this machine.
-  const cost = await costOf(pids([daemon]), seconds, () => kernelCounter('Udp', 'InDatagrams') / 2);
+  const cost = await costOf(pids([daemon]), seconds, () => answered(responders));
   const during = (state: string) => counts.of(state) - (before.get(state) ?? 0);
   print(
     `linkhold: in ${seconds} s ${during('suspect')} links went suspect and ${during('down')} down; the kernel dropped ${lost() - lostBefore} datagrams`,
@@ -229,7 +243,7 @@ if (!(links >= 1 && links <= 60_000 && seconds >= 1 && seconds <= 3_600)) {
   process.exit(2);
 }
 /** For profiling the daemon: LINKHOLD_NODE_FLAGS="--cpu-prof --cpu-prof-dir=/tmp/prof". */
-const daemonFlags = process.env['LINKHOLD_NODE_FLAGS']?.split(' ') ?? [];
+const nodeFlags = process.env['LINKHOLD_NODE_FLAGS']?.split(' ') ?? [];
 const home = mkdtempSync(path.join(os.tmpdir(), 'linkhold-bench-'));
 process.once('SIGINT', () => process.exit(130));
 process.once('exit', () => {

@@ -48,16 +48,17 @@ export function kernelCounter(protocol: string, name: string): number {
 export async function costOf(
   pids: readonly number[],
   seconds: number,
-  count: () => number,
+  count: () => number | Promise<number>,
 ): Promise<Cost> {
   const sum = (read: (pid: number) => number) => pids.reduce((total, pid) => total + read(pid), 0);
   const startedAt = performance.now();
-  const [cpu, counted] = [sum(cpuSeconds), count()];
+  const [cpu, counted] = [sum(cpuSeconds), await count()];
   await sleep(seconds * 1_000);
   const elapsed = (performance.now() - startedAt) / 1_000;
+  const [cpuAfter, countedAfter] = [sum(cpuSeconds), await count()];
   return {
-    cores: (sum(cpuSeconds) - cpu) / elapsed,
-    perSecond: (count() - counted) / elapsed,
+    cores: (cpuAfter - cpu) / elapsed,
+    perSecond: (countedAfter - counted) / elapsed,
     rssMb: sum((pid) => memoryMb(pid, 'VmRSS')),
     peakMb: sum((pid) => memoryMb(pid, 'VmHWM')),
   };

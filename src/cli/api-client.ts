@@ -2,6 +2,7 @@
  * Talks to a running daemon's API, for the commands that ask or tell it something.
  * @module
  */
+import { parseAddress } from '../daemon/address.ts';
 import { defaultStateDir, findToken } from '../daemon/state-dir.ts';
 import { SystemError } from '../sys/system-error.ts';
 import { UsageError } from '../time/usage-error.ts';
@@ -25,6 +26,7 @@ export async function callDaemon(
   method: 'GET' | 'POST',
   path: string,
 ): Promise<unknown> {
+  parseAddress(flags.daemon, '--daemon');
   const token = findToken(flags.stateDir ?? defaultStateDir());
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   let response: Response;
@@ -41,4 +43,12 @@ export async function callDaemon(
   const body = (await response.json().catch(() => ({}))) as Problem;
   if (response.ok) return body;
   throw new UsageError('refused', `the daemon refused: ${body.detail ?? response.statusText}`);
+}
+
+/** The items of a list. Throws as `callDaemon`, and `SystemError` for what is no daemon of ours. */
+export async function listFromDaemon<Row>(flags: DaemonFlags, path: string): Promise<Row[]> {
+  const { items } = (await callDaemon(flags, 'GET', path)) as { items?: Row[] };
+  if (Array.isArray(items)) return items;
+  const text = `what answers on ${flags.daemon} is no Linkhold daemon; name another with --daemon`;
+  throw new SystemError('no-daemon', text);
 }

@@ -3,7 +3,7 @@
  * @module
  */
 import type { LoggedEvent } from '../daemon/event-log.ts';
-import { callDaemon, type DaemonFlags } from './api-client.ts';
+import { type DaemonFlags, listFromDaemon } from './api-client.ts';
 import { eventLine } from './describe.ts';
 import { wholeNumber } from './flags.ts';
 import { print, printJson } from './output.ts';
@@ -21,9 +21,7 @@ export async function events(flags: EventFlags): Promise<number> {
   if (flags.link !== undefined) query.set('link', flags.link);
   if (flags.limit !== undefined) query.set('limit', String(wholeNumber(flags.limit, '--limit')));
   if (flags.since !== undefined) query.set('since', String(wholeNumber(flags.since, '--since')));
-  const { items } = (await callDaemon(flags, 'GET', `/api/v1/events?${query}`)) as {
-    readonly items: readonly LoggedEvent[];
-  };
+  const items = await listFromDaemon<LoggedEvent>(flags, `/api/v1/events?${query}`);
   for (const event of items) {
     if (flags.json === true) printJson(event);
     else print(eventLine(event));

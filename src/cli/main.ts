@@ -8,6 +8,7 @@ import { Command, CommanderError } from 'commander';
 import { SystemError } from '../sys/system-error.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { addTimingFlags, DEFAULT_LISTEN } from './flags.ts';
+import { plain } from './output.ts';
 import { version } from './version.ts';
 
 const USAGE = 2;
@@ -17,6 +18,7 @@ const program = new Command('linkhold')
   .description('Keeps links held, makes their death known within a stated bound, and reroutes.')
   .version(version())
   .exitOverride()
+  .configureOutput({ outputError: (text) => complain(text.replace(/^error: /, '')) })
   .showSuggestionAfterError()
   .configureHelp({ showGlobalOptions: false });
 
@@ -92,11 +94,16 @@ daemonCommand('events', 'what happened', 'linkhold events --link db --limit 20')
   .option('--since <id>', 'only events after this id')
   .action(async (flags) => end(await (await import('./events.ts')).events(flags)));
 
+/** One line on stderr. */
+function complain(text: string): void {
+  process.stderr.write(`linkhold: ${plain(text.trim().replaceAll(/\s+/g, ' '))}\n`);
+}
+
 /** One line, whatever went wrong. A stack trace is for our own mistakes only. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
   if (!(error instanceof UsageError || error instanceof SystemError)) throw error;
-  process.stderr.write(`linkhold: ${error.message.replaceAll(/\s+/g, ' ')}\n`);
+  complain(error.message);
   return error instanceof UsageError ? USAGE : CANNOT;
 }
 

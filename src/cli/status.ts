@@ -6,28 +6,22 @@ import type { GroupStatus } from '../daemon/group-runner.ts';
 import type { RelayStatus } from '../daemon/supervisor.ts';
 import type { LinkStatus } from '../link/link.ts';
 import { formatDuration } from '../time/duration.ts';
-import { callDaemon, type DaemonFlags } from './api-client.ts';
+import { type DaemonFlags, listFromDaemon } from './api-client.ts';
 import { describeEvidence, proofLines } from './describe.ts';
 import { columns, paint, paintState, plain, print, printJson, roundTrip } from './output.ts';
-
-interface List<Row> {
-  readonly items: readonly Row[];
-}
 
 const ALL = '?limit=10000';
 
 /** Resolves with 0 if no link is down, else 1. Throws `SystemError` and `UsageError`. */
 export async function status(flags: DaemonFlags & { readonly json?: boolean }): Promise<number> {
-  const get = (what: string) => callDaemon(flags, 'GET', `/api/v1/${what}${ALL}`);
-  const [links, groups, relays] = (await Promise.all([
-    get('links'),
-    get('groups'),
-    get('relays'),
-  ])) as [List<LinkStatus>, List<GroupStatus>, List<RelayStatus>];
-  if (flags.json === true) {
-    printJson({ links: links.items, groups: groups.items, relays: relays.items });
-  } else render(links.items, groups.items, relays.items);
-  return links.items.some(({ state }) => state === 'down') ? 1 : 0;
+  const [links, groups, relays] = await Promise.all([
+    listFromDaemon<LinkStatus>(flags, `/api/v1/links${ALL}`),
+    listFromDaemon<GroupStatus>(flags, `/api/v1/groups${ALL}`),
+    listFromDaemon<RelayStatus>(flags, `/api/v1/relays${ALL}`),
+  ]);
+  if (flags.json === true) printJson({ links, groups, relays });
+  else render(links, groups, relays);
+  return links.some(({ state }) => state === 'down') ? 1 : 0;
 }
 
 function render(

@@ -34,7 +34,13 @@ type Query = Readonly<Record<string, string | undefined>>;
 
 /** The API, not yet listening. */
 export function buildApi(context: ApiContext): FastifyInstance {
-  const app = Fastify({ bodyLimit: LARGEST_BODY, forceCloseConnections: true });
+  const app = Fastify({
+    bodyLimit: LARGEST_BODY,
+    forceCloseConnections: true,
+    // A name too long to exist is a name that is not there.
+    routerOptions: { maxParamLength: LARGEST_BODY },
+    frameworkErrors: (error, _request, reply) => problem(reply, 400, error.message),
+  });
   app.addHook('onRequest', async (request, reply) => {
     const { method, url, headers } = request;
     const { host, authorization } = headers;
@@ -151,9 +157,10 @@ function stream(log: EventLog, request: FastifyRequest, reply: FastifyReply): vo
   reply.hijack();
   const { raw } = reply;
   raw.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+  let mostUnread = Number.POSITIVE_INFINITY;
   const send = (text: string) => {
     raw.write(text);
-    if (raw.writableLength > MOST_UNREAD) raw.destroy();
+    if (raw.writableLength > mostUnread) raw.destroy();
   };
   const tell = (event: LoggedEvent) => {
     send(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
@@ -163,6 +170,8 @@ function stream(log: EventLog, request: FastifyRequest, reply: FastifyReply): vo
   if (typeof last === 'string' && /^\d{1,15}$/.test(last)) {
     for (const event of log.query({ since: Number(last), limit: LARGEST_LIMIT }).items) tell(event);
   }
+  // What it missed is bounded by the log, and it must be given the time to read that.
+  mostUnread = raw.writableLength + MOST_UNREAD;
   log.on('event', tell);
   const beat = setInterval(() => send(':\n\n'), STREAM_BEAT_MS);
   raw.on('close', () => {

@@ -74,9 +74,10 @@ const PROFILE_NAMES: readonly [ProfileName, ...ProfileName[]] = [
   'default',
 ];
 
-const name = z
-  .string()
-  .regex(/^[A-Za-z\d][\w-]{0,63}$/, 'write letters, digits, "_" and "-", at most 64');
+/** What links, groups and relays may be called: fit for URLs, pages and terminals. */
+export const NAME: RegExp = /^[A-Za-z\d][\w-]{0,63}$/;
+
+const name = z.string().regex(NAME);
 const duration = z.string({ error: 'write a duration with its unit: 500ms, 45s, 10m, 2h' });
 const count = z.int().min(1).max(1_000);
 

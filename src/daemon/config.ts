@@ -3,8 +3,7 @@
  * Every error is one line with file, line and column. Starts nothing.
  * @module
  */
-import { readFileSync } from 'node:fs';
-import { type Document, isMap, isNode, LineCounter, parseDocument } from 'yaml';
+import { closeSync, openSync, readSync } from 'node:fs';
 import type { z } from 'zod';
 import { readKey } from '../link/beat-auth.ts';
 import { createLink, linkTarget } from '../link/registry.ts';
@@ -12,16 +11,18 @@ import { PathGroup, type PathGroupConfig } from '../path/path-group.ts';
 import { parseDuration } from '../time/duration.ts';
 import { placeOf, UsageError } from '../time/usage-error.ts';
 import { type Address, parseAddress } from './address.ts';
-import { type Config, configSchema } from './config-schema.ts';
+import { type Config, configSchema, NAME } from './config-schema.ts';
+import { YamlSource } from './yaml-source.ts';
 
-const LARGEST_FILE = 16 * 1_024 * 1_024;
+/** Enough for 30,000 links; larger is another file. */
+const LARGEST_FILE = 4 * 1_024 * 1_024;
 const DEFAULT_GRACE = '30s';
 
 /** Reads and checks a file. Throws `UsageError` (`bad-config`); nothing has been started then. */
 export function loadConfig(file: string): Config {
   let text: string;
   try {
-    text = readFileSync(file, 'utf8');
+    text = readBounded(file);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const mend = code === 'ENOENT' ? 'name a file that exists: linkhold run FILE' : code;
@@ -30,32 +31,35 @@ export function loadConfig(file: string): Config {
   return parseConfig(text, file);
 }
 
+/** The text of a file or pipe, read no further than what is too large anyway. */
+function readBounded(file: string): string {
+  const bytes = Buffer.alloc(LARGEST_FILE + 1);
+  const fd = openSync(file, 'r');
+  try {
+    let length = 0;
+    for (let read = -1; read !== 0 && length < bytes.length; length += read) {
+      read = readSync(fd, bytes, length, bytes.length - length, null);
+    }
+    return bytes.toString('utf8', 0, length);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Checks the text of a configuration. `file` is named in errors. Throws `UsageError`. */
 export function parseConfig(text: string, file: string): Config {
   if (text.length > LARGEST_FILE) {
-    throw new UsageError('bad-config', `${file}: larger than 16 MiB; is it the right file?`);
+    throw new UsageError('bad-config', `${file}: larger than 4 MiB; is it the right file?`);
   }
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const fail = (offset: number, message: string): never => {
-    const { line, col } = lines.linePos(offset);
-    const text = message.replaceAll(/\s+/g, ' ');
-    throw new UsageError('bad-config', `${file}:${line}:${col}: ${text}`);
-  };
-  const [broken] = document.errors;
-  if (broken !== undefined) fail(broken.pos[0], broken.message);
-  let plain: unknown;
-  try {
-    plain = document.toJS({ maxAliasCount: 100 });
-  } catch (error) {
-    fail(0, (error as Error).message);
-  }
-  const parsed = configSchema.safeParse(plain ?? {});
+  const source = new YamlSource(text, file);
+  const value = source.value() ?? {};
+  refuseBadNames(value, source);
+  const parsed = configSchema.safeParse(value);
   if (!parsed.success) {
-    const found = parsed.error.issues.map((issue) => describe(issue, document));
+    const found = parsed.error.issues.map((issue) => describe(issue, source));
     found.sort((a, b) => a.offset - b.offset);
     const [first] = found;
-    if (first !== undefined) fail(first.offset, first.text);
+    if (first !== undefined) source.fail(first.offset, first.text);
     throw parsed.error;
   }
   try {
@@ -63,44 +67,35 @@ export function parseConfig(text: string, file: string): Config {
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     const place = /^[\w.[\]-]+(?=: )/.exec(error.message)?.[0] ?? '';
-    fail(offsetOf(document, place.split(/[.[\]]+/)), error.message);
+    source.fail(source.offsetAt(place.split(/[.[\]]+/)), error.message);
   }
   return parsed.data;
 }
 
-/** Where the deepest node on the way along `keys` begins. */
-function offsetOf(document: Document, keys: readonly PropertyKey[]): number {
-  let offset = 0;
-  for (let depth = 1; depth <= keys.length; depth += 1) {
-    const node: unknown = document.getIn(
-      keys.slice(0, depth).map((key) => (/^\d+$/.test(String(key)) ? Number(key) : key)),
-      true,
-    );
-    if (isNode(node) && node.range) offset = node.range[0];
+/** Names are keys, and a schema sees keys too late: `__proto__` would vanish before it looks. */
+function refuseBadNames(value: unknown, source: YamlSource): void {
+  for (const section of ['links', 'groups', 'relays']) {
+    const entries: unknown = (value as Record<string, unknown>)[section];
+    if (typeof entries !== 'object' || entries === null || Array.isArray(entries)) continue;
+    for (const name of Reflect.ownKeys(entries).map(String)) {
+      if (NAME.test(name)) continue;
+      const text = 'not a name; write letters, digits, "_" and "-", at most 64';
+      source.fail(source.offsetOfKey([section], name), `${section}.${name}: ${text}`);
+    }
   }
-  return offset;
 }
 
 function describe(
   issue: z.core.$ZodIssue,
-  document: Document,
+  source: YamlSource,
 ): { readonly offset: number; readonly text: string } {
   const where = issue.path.length === 0 ? 'the file' : issue.path.map(String).join('.');
   if (issue.code === 'unrecognized_keys') {
     const [key = ''] = issue.keys;
-    const parent = document.getIn(issue.path, true);
-    const pair = isMap(parent) ? parent.items.find((item) => String(item.key) === key) : undefined;
-    const offset = isNode(pair?.key) && pair.key.range ? pair.key.range[0] : 0;
-    return {
-      offset,
-      text: `${where}: no key "${key}" is known here; remove it or mend its spelling`,
-    };
+    const text = `no key "${key}" is known here; remove it or mend its spelling`;
+    return { offset: source.offsetOfKey(issue.path, key), text: `${where}: ${text}` };
   }
-  if (issue.code === 'invalid_key') {
-    const text = issue.issues[0]?.message ?? 'is no name';
-    return { offset: offsetOf(document, issue.path), text: `${where}: not a name; ${text}` };
-  }
-  return { offset: offsetOf(document, issue.path), text: `${where}: ${issue.message}` };
+  return { offset: source.offsetAt(issue.path), text: `${where}: ${issue.message}` };
 }
 
 /** Builds everything once, to find what a schema cannot see: references, URLs, timings. */

@@ -27,6 +27,7 @@ export class Daemon {
   readonly #supervisor = new Supervisor(this.log);
   #api: FastifyInstance | undefined;
   #reloading: Promise<void> = Promise.resolve();
+  #stopping = false;
 
   constructor(options: DaemonOptions) {
     this.#options = options;
@@ -72,13 +73,18 @@ export class Daemon {
    * running configuration is untouched. One reload at a time.
    */
   reload(): Promise<void> {
-    const run = async () => this.#supervisor.apply(loadConfig(this.#options.file));
+    const run = async () => {
+      if (!this.#stopping) await this.#supervisor.apply(loadConfig(this.#options.file));
+    };
     const result = this.#reloading.then(run);
     this.#reloading = result.catch(() => undefined);
     return result;
   }
 
+  /** Ends everything, also what a reload under way has still to start. */
   async stop(): Promise<void> {
+    this.#stopping = true;
+    await this.#reloading;
     await this.#supervisor.close();
     await this.#api?.close();
   }

@@ -48,29 +48,22 @@ export class Supervisor {
   async apply(next: Config): Promise<void> {
     const now = this.#config;
     this.#config = next;
-    const groups = Object.keys(next.groups);
-    this.#targets = new Map(groups.map((name) => [name, pathTargets(next, name)]));
     const failures: Error[] = [];
-    const tried = async (attempt: Promise<unknown>) => {
-      await attempt.catch((error: Error) => failures.push(error));
+    const tried = async (attempt: () => Promise<void>) => {
+      await attempt().catch((error: Error) => failures.push(error));
     };
     for (const name of changed(now.relays, next.relays)) this.#stop(this.#relays, name);
     const responders = byListen(next);
     for (const listen of changed(byListen(now), responders)) this.#stop(this.#responders, listen);
-    for (const name of this.#staleGroups(now, next)) this.#stop(this.#groups, name);
-    for (const name of changed(now.links, next.links)) this.#stop(this.#links, name);
-
     for (const listen of Object.keys(responders)) {
-      if (!this.#responders.has(listen)) await tried(this.#startResponder(listen, next));
+      if (!this.#responders.has(listen)) await tried(() => this.#startResponder(listen, next));
     }
-    for (const name of Object.keys(next.links)) {
-      if (!this.#links.has(name)) await tried(this.#startLink(name, next));
-    }
-    for (const name of Object.keys(next.groups)) {
-      if (!this.#groups.has(name)) this.#startGroup(name, next);
-    }
+    this.#targets = new Map(
+      Object.keys(next.groups).map((name) => [name, pathTargets(next, name)]),
+    );
+    failures.push(...this.#applyLinks(now, next));
     for (const name of Object.keys(next.relays)) {
-      if (!this.#relays.has(name)) await tried(this.#startRelay(name));
+      if (!this.#relays.has(name)) await tried(() => this.#startRelay(name));
     }
     const [first] = failures;
     if (first !== undefined) throw first;
@@ -116,6 +109,26 @@ export class Supervisor {
     running.delete(name);
   }
 
+  /** Links and groups change in one turn, so that relays always find a path to take. */
+  #applyLinks(now: Config, next: Config): Error[] {
+    const failures: Error[] = [];
+    const inUse = new Map([...this.#groups].map(([name, group]) => [name, group.active]));
+    for (const name of this.#staleGroups(now, next)) this.#stop(this.#groups, name);
+    for (const name of changed(now.links, next.links)) this.#stop(this.#links, name);
+    for (const name of Object.keys(next.links)) {
+      if (this.#links.has(name)) continue;
+      try {
+        this.#startLink(name, next);
+      } catch (error) {
+        failures.push(error as Error);
+      }
+    }
+    for (const name of Object.keys(next.groups)) {
+      if (!this.#groups.has(name)) this.#startGroup(name, next, inUse.get(name));
+    }
+    return failures;
+  }
+
   /** A group lives on over a reload only if neither it nor any of its links changed. */
   #staleGroups(now: Config, next: Config): string[] {
     const links = new Set(changed(now.links, next.links));
@@ -139,7 +152,7 @@ export class Supervisor {
     this.#responders.set(listen, responder);
   }
 
-  async #startLink(name: string, config: Config): Promise<void> {
+  #startLink(name: string, config: Config): void {
     const { url = '', ...timing } = config.links[name] ?? {};
     const link = createLink(url, timing, `links.${name}`, name);
     link.on('state', (event) => this.#log.append(event));
@@ -148,11 +161,12 @@ export class Supervisor {
     this.#links.set(name, link);
   }
 
-  #startGroup(name: string, config: Config): void {
+  /** A group made anew stays on the path it had in use, if that is still one of its paths. */
+  #startGroup(name: string, config: Config, inUse: string | undefined): void {
     const at = () => new Date().toISOString();
     const paths = config.groups[name]?.paths ?? [];
     const links = paths.flatMap(({ link }) => this.#links.get(link) ?? []);
-    const runner = new GroupRunner(name, groupConfig(config, name), links, {
+    const runner = new GroupRunner(name, { ...groupConfig(config, name), inUse }, links, {
       note: (text) => this.#log.append({ at: at(), group: name, type: 'note', text }),
       switched: (from, to, why) => {
         this.#log.append({ at: at(), group: name, type: 'switch', from, to, why });

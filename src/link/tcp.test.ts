@@ -137,7 +137,7 @@ suite('tcp links', { timeout: 30_000, concurrency: 16 }, () => {
     const event = await reaches(link, 'down');
     assert.equal(event.reason, 'refused');
     assert.deepEqual(event.evidence, { errno: 'ECONNREFUSED' });
-    assert(performance.now() - startedAt < 500, 'that is known at once, not after the bound');
+    assert(performance.now() - startedAt < 2_000, 'that is known at once, not after the bound');
   });
 
   test('a refused link is up within an interval of the server coming', async (t) => {
@@ -226,6 +226,7 @@ suite('tcp links', { timeout: 30_000, concurrency: 16 }, () => {
     const { link, peer } = await upLink(t, await listen(t));
     const told: string[] = [];
     link.on('state', ({ from, to, reason }) => told.push(`${from} ${to} ${reason}`));
+    link.resume();
     link.drain();
     link.drain();
     assert.equal(link.status().state, 'drained');
@@ -236,7 +237,7 @@ suite('tcp links', { timeout: 30_000, concurrency: 16 }, () => {
     assert.deepEqual(told, ['up drained drained']);
     link.resume();
     link.resume();
-    assert.deepEqual(told.slice(0, 2), ['up drained drained', 'drained down resumed']);
+    assert.deepEqual(told, ['up drained drained', 'drained down resumed']);
   });
 
   test('a drained link that stayed alive is resumed as up', async (t) => {
@@ -270,64 +271,64 @@ suite('tcp links', { timeout: 30_000, concurrency: 16 }, () => {
     assert.equal(opened.length, 1);
     assert.equal(link.status().state, 'up');
   });
-});
 
-suite('tcp links and the kernel', { timeout: 30_000, skip: ffiMissing() ?? false }, () => {
-  for (const [timing, kept] of [
-    [
-      { time: '45s', interval: '15s', probes: 3 },
-      { timeMs: 45_000, intervalMs: 15_000, probes: 3, userTimeoutMs: 90_000 },
-    ],
-    [
-      { time: '2h', interval: '75s', probes: 9, userTimeout: '0s' },
-      { timeMs: 7_200_000, intervalMs: 75_000, probes: 9, userTimeoutMs: 0 },
-    ],
-    [
-      { profile: 'windows', userTimeout: '9000s' },
-      { timeMs: 7_200_000, intervalMs: 1_000, probes: 10, userTimeoutMs: 9_000_000 },
-    ],
-  ] as const) {
-    test(`the kernel holds ${JSON.stringify(timing)}`, async (t) => {
+  suite('and the kernel', { skip: ffiMissing() ?? false }, () => {
+    for (const [timing, kept] of [
+      [
+        { time: '45s', interval: '15s', probes: 3 },
+        { timeMs: 45_000, intervalMs: 15_000, probes: 3, userTimeoutMs: 90_000 },
+      ],
+      [
+        { time: '2h', interval: '75s', probes: 9, userTimeout: '0s' },
+        { timeMs: 7_200_000, intervalMs: 75_000, probes: 9, userTimeoutMs: 0 },
+      ],
+      [
+        { profile: 'windows', userTimeout: '9000s' },
+        { timeMs: 7_200_000, intervalMs: 1_000, probes: 10, userTimeoutMs: 9_000_000 },
+      ],
+    ] as const) {
+      test(`the kernel holds ${JSON.stringify(timing)}`, async (t) => {
+        const listener = await listen(t);
+        const sockets = socketsTo(t, listener.port);
+        await upLink(t, listener, timing);
+        assert.equal(sockets.length, 1);
+        assert.deepEqual(readTcpOptions(descriptor(sockets[0])), { enabled: true, ...kept });
+      });
+    }
+
+    test('ss shows the keepalive timer of 45 s running', async (t) => {
+      const listener = await listen(t);
+      const { link } = await upLink(t, listener, { time: '45s', interval: '15s' });
+      const port = link.status().local?.split(':').at(-1);
+      const ss = spawnSync('ss', ['-Htno', `sport = :${port}`], { encoding: 'utf8' });
+      if (ss.error !== undefined) return t.skip('ss is not installed');
+      assert.match(ss.stdout, /timer:\(keepalive,4[345]/);
+    });
+
+    test('probe is answered at once where something was heard within a second', async (t) => {
+      const { link } = await upLink(t, await listen(t));
+      const replied = next(link, 'reply');
+      link.probe();
+      assert((await replied).rttMs >= 0);
+    });
+
+    test('probe after a second of silence makes the kernel ask, and the options are as before', async (t) => {
       const listener = await listen(t);
       const sockets = socketsTo(t, listener.port);
-      await upLink(t, listener, timing);
-      assert.equal(sockets.length, 1);
-      assert.deepEqual(readTcpOptions(descriptor(sockets[0])), { enabled: true, ...kept });
+      const timing = { time: '45s', interval: '15s', probes: 3 };
+      const { link } = await upLink(t, listener, timing);
+      const fd = descriptor(sockets[0]);
+      const before = readTcpOptions(fd);
+      await until(() => readTcpInfo(fd).silentMs >= 1_050);
+      const replied = next(link, 'reply');
+      link.probe();
+      link.probe();
+      await replied;
+      assert(readTcpInfo(fd).silentMs < 1_000, 'the kernel heard the peer');
+      await until(() => readTcpOptions(fd).timeMs === before.timeMs);
+      assert.deepEqual(readTcpOptions(fd), before);
+      assert.equal(link.state, 'up');
     });
-  }
-
-  test('ss shows the keepalive timer of 45 s running', async (t) => {
-    const listener = await listen(t);
-    const { link } = await upLink(t, listener, { time: '45s', interval: '15s' });
-    const port = link.status().local?.split(':').at(-1);
-    const ss = spawnSync('ss', ['-Htno', `sport = :${port}`], { encoding: 'utf8' });
-    if (ss.error !== undefined) return t.skip('ss is not installed');
-    assert.match(ss.stdout, /timer:\(keepalive,4[345]/);
-  });
-
-  test('probe is answered at once where something was heard within a second', async (t) => {
-    const { link } = await upLink(t, await listen(t));
-    const replied = next(link, 'reply');
-    link.probe();
-    assert((await replied).rttMs >= 0);
-  });
-
-  test('probe after a second of silence makes the kernel ask, and the options are as before', async (t) => {
-    const listener = await listen(t);
-    const sockets = socketsTo(t, listener.port);
-    const timing = { time: '45s', interval: '15s', probes: 3 };
-    const { link } = await upLink(t, listener, timing);
-    const fd = descriptor(sockets[0]);
-    const before = readTcpOptions(fd);
-    await until(() => readTcpInfo(fd).silentMs >= 1_050);
-    const replied = next(link, 'reply');
-    link.probe();
-    link.probe();
-    await replied;
-    assert(readTcpInfo(fd).silentMs < 1_000, 'the kernel heard the peer');
-    await until(() => readTcpOptions(fd).timeMs === before.timeMs);
-    assert.deepEqual(readTcpOptions(fd), before);
-    assert.equal(link.state, 'up');
   });
 });
 

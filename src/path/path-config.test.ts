@@ -54,6 +54,15 @@ suite('group config', () => {
     new PathGroup({ paths, fall: undefined, rise: undefined, verifyWithinMs: undefined }, 0);
   });
 
+  test('starts on the path that was in use, and on the best one if that is gone', () => {
+    const two = [
+      { name: 'a', tier: 1 },
+      { name: 'b', tier: 2 },
+    ];
+    assert.equal(new PathGroup({ paths: two, inUse: 'b' }, 0).active, 'b');
+    assert.equal(new PathGroup({ paths: two, inUse: 'c' }, 0).active, 'a');
+  });
+
   test('a single health refuses the same', () => {
     assert.throws(() => new PathHealth({ fall: 0 }, 0), { code: 'bad-path-option' });
   });

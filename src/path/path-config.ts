@@ -58,6 +58,11 @@ export interface PathOptions {
 export interface PathGroupConfig extends Loose<PathOptions> {
   /** Every path to the destination; the order decides between equal tier and weight. */
   readonly paths: readonly PathConfig[];
+  /**
+   * The path in use at the start, when a group is made anew around flows that go on. Default, and
+   * if it is none of the paths: the best of them.
+   */
+  readonly inUse?: string | undefined;
 }
 
 /** All of it may be left out. */

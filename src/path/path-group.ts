@@ -67,7 +67,8 @@ export class PathGroup {
     this.#options = options;
     this.#members = config.paths.map((path) => new GroupMember(path, options, now));
     this.#ranked = rank(this.#members);
-    this.#active = this.#ranked[0] as GroupMember;
+    const inUse = this.#members.find(({ name }) => name === config.inUse);
+    this.#active = inUse ?? (this.#ranked[0] as GroupMember);
     this.#activeSince = now;
     this.#observedSince = now;
   }

@@ -210,6 +210,16 @@ async function consume(project: string, name: string, source: string): Promise<S
   return JSON.parse(await mustRun('node', [name], project));
 }
 
+/** `linkhold check` of a peer that is there. */
+async function checkLoopback(project: string): Promise<Ended & { readonly url: string }> {
+  const server = net.createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = `tcp://127.0.0.1:${(server.address() as net.AddressInfo).port}`;
+  const ended = await run('linkhold', ['check', url, '--json'], project);
+  server.close();
+  return { url, ...ended };
+}
+
 /** A port that is free for TCP and UDP right now. */
 async function freePort(): Promise<number> {
   const tcp = net.createServer().listen(0, '127.0.0.1');
@@ -317,13 +327,9 @@ suite('the package', { skip, timeout: 900_000 }, () => {
       });
 
       test('the command checks a link and knows its version', async () => {
-        const server = net.createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
-        await once(server, 'listening');
-        const { port } = server.address() as net.AddressInfo;
-        const url = `tcp://127.0.0.1:${port}`;
-        const out = await mustRun('linkhold', ['check', url, '--json'], project);
-        server.close();
-        const [verdict] = JSON.parse(out);
+        const { url, code, stdout, stderr } = await checkLoopback(project);
+        assert.deepEqual([code, stderr], [0, '']);
+        const [verdict] = JSON.parse(stdout);
         assert.equal(verdict.url, url);
         assert.equal(verdict.state, 'up');
         assert.equal(verdict.detectsWithinMs, 90_000);
@@ -371,24 +377,41 @@ suite('the package', { skip, timeout: 900_000 }, () => {
           }
         });
 
-        test(
-          major === OLDEST ? 'refuses in one clear line' : 'holds, and says what is missing',
-          async () => {
+        const why = /the koffi package cannot be loaded .*npm install koffi/;
+
+        if (major === OLDEST) {
+          test('keepAlive refuses in one clear line, thrown or as an error event', async () => {
             const seen = await consume(project, 'without.mjs', WITHOUT_FFI);
-            const why = /the koffi package cannot be loaded .*npm install koffi$/;
-            if (major === OLDEST) {
-              for (const refusal of [seen['thrown'], seen['told']] as [boolean, string, string][]) {
-                assert.deepEqual(refusal.slice(0, 2), [true, 'ffi-missing']);
-                assert.match(refusal[2], why);
-              }
-              return;
+            for (const refusal of [seen['thrown'], seen['told']] as [boolean, string, string][]) {
+              assert.deepEqual(refusal.slice(0, 2), [true, 'ffi-missing']);
+              assert.match(refusal[2], why);
+              assert(!refusal[2].includes('\n'));
             }
+          });
+
+          test('the command blames the machine, with exit code 3, and not the link', async () => {
+            const { code, stdout, stderr } = await checkLoopback(project);
+            assert.equal(code, 3, stderr);
+            assert.equal(stdout, '');
+            assert.match(stderr, why);
+            assert.equal(stderr.trim().split('\n').length, 1, stderr);
+          });
+        } else {
+          test('keepAlive holds all the same, and a note says what is missing', async () => {
+            const seen = await consume(project, 'without.mjs', WITHOUT_FFI);
             assert.deepEqual(seen['states'], ['unknown up heard', 'up down closed']);
             assert.match(seen.notes[0] ?? '', why);
             const { kind, leftMs } = seen.kernelTimer;
             assert(kind === '02' && leftMs > 35_000 && leftMs <= 45_000, `${kind}: ${leftMs} ms`);
-          },
-        );
+          });
+
+          test('the command checks the link, and says on stderr what is missing', async () => {
+            const { code, stdout, stderr } = await checkLoopback(project);
+            assert.equal(code, 0, stderr);
+            assert.equal(JSON.parse(stdout)[0].state, 'up');
+            assert.match(stderr, why);
+          });
+        }
       });
     });
   }
