@@ -82,13 +82,16 @@ export function parseLinkUrl(text: string, where: string, rules: UrlRules): Link
   const parameters = new Map<string, string>();
   for (const [name, value] of url.searchParams) {
     if (!allowed.includes(name)) {
-      fail(where, `"${shown}": no parameter "${name}"; ${scheme} knows ${allowed.join(', ')}`);
+      fail(
+        where,
+        `"${shown}": no parameter "${shownOf(name)}"; ${scheme} knows ${allowed.join(', ')}`,
+      );
     }
     parameters.set(name, value);
   }
   const source = parameters.get('source');
   if (source !== undefined && isIP(source) === 0) {
-    fail(where, `source=${source} is no IP address of this machine`);
+    fail(where, `source=${shownOf(source)} is no IP address of this machine`);
   }
   for (const name of SECRETS) if (url.searchParams.has(name)) url.searchParams.set(name, '***');
   return { scheme, host, port, source, parameters, redacted: url.toString() };
