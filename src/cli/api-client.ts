@@ -19,6 +19,7 @@ interface Problem {
 }
 
 const TIMEOUT_MS = 10_000;
+const NOT_OURS = 'answers, but is no Linkhold daemon; name another with --daemon';
 
 /** The JSON answer. Throws `SystemError` if nobody answers, `UsageError` if the daemon refuses. */
 export async function callDaemon(
@@ -40,7 +41,11 @@ export async function callDaemon(
       `no daemon answers on ${flags.daemon} (${cause}); start one with linkhold run, or name it with --daemon`,
     );
   }
-  const body = (await response.json().catch(() => ({}))) as Problem;
+  const type = response.headers.get('content-type') ?? '';
+  const body = (await response.json().catch(() => undefined)) as Problem | undefined;
+  if (!/^application\/(problem\+)?json\b/.test(type) || typeof body !== 'object') {
+    throw new SystemError('no-daemon', `${flags.daemon} ${NOT_OURS}`);
+  }
   if (response.ok) return body;
   throw new UsageError('refused', `the daemon refused: ${body.detail ?? response.statusText}`);
 }
@@ -49,6 +54,5 @@ export async function callDaemon(
 export async function listFromDaemon<Row>(flags: DaemonFlags, path: string): Promise<Row[]> {
   const { items } = (await callDaemon(flags, 'GET', path)) as { items?: Row[] };
   if (Array.isArray(items)) return items;
-  const text = `what answers on ${flags.daemon} is no Linkhold daemon; name another with --daemon`;
-  throw new SystemError('no-daemon', text);
+  throw new SystemError('no-daemon', `${flags.daemon} ${NOT_OURS}`);
 }

@@ -214,6 +214,7 @@ suite('what the machine cannot do is exit 3 and one line', {
     const daemon = `127.0.0.1:${(server.address() as net.AddressInfo).port}`;
     await refused(t, ['status', '--daemon', daemon], 3, new RegExp(`^linkhold: .*${daemon}`));
     await refused(t, ['events', '--daemon', daemon], 3, new RegExp(`^linkhold: .*${daemon}`));
+    await refused(t, ['drain', 'a', '--daemon', daemon], 3, new RegExp(`^linkhold: .*${daemon}`));
   });
 
   test('respond and run on an address that is taken or not ours', async (t) => {

@@ -119,10 +119,15 @@ const responder = z.strictObject({
   keyFile: z.string().optional(),
 });
 
+/** A section whose entries are all commented out is there, and empty. */
+function section<Entry extends z.ZodType>(entries: Entry, empty: z.output<Entry>) {
+  return entries.nullish().transform((given) => given ?? empty);
+}
+
 /** Checks the shape of a file. Sections left out are empty. */
 export const configSchema: z.ZodType<Config> = z.strictObject({
-  links: z.record(name, link).default({}),
-  groups: z.record(name, group).default({}),
-  relays: z.record(name, relay).default({}),
-  respond: z.array(responder).max(1_000).default([]),
+  links: section(z.record(name, link), {}),
+  groups: section(z.record(name, group), {}),
+  relays: section(z.record(name, relay), {}),
+  respond: section(z.array(responder).max(1_000), []),
 });

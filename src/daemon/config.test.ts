@@ -423,8 +423,8 @@ suite('a file that is no YAML, or no configuration', () => {
     }
   });
 
-  test('1 MiB of one letter, of lines of garbage, and of keys are refused', () => {
-    const size = 1_024 * 1_024;
+  test('256 KiB of one letter, of lines of garbage, and of keys are refused', () => {
+    const size = 256 * 1_024;
     const garbage = '\u0001\u0002 }{][ &*!|>%@`"\' : - ?\n';
     for (const text of [
       'x'.repeat(size),
@@ -461,6 +461,15 @@ suite('loading a file', () => {
     assert.throws(() => loadConfig(file), {
       message: new RegExp(`^${file}:2:6: links\\.a\\.url: `),
     });
+  });
+
+  test('a file too large is refused by its bytes, never read in part', (t) => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'));
+    t.after(() => rmSync(directory, { recursive: true }));
+    const file = path.join(directory, 'large.yaml');
+    // 17 MiB of bytes, but only half as many characters; a part of it would be a good file.
+    writeFileSync(file, `links: {}\n${`# ${'é'.repeat(510)}\n`.repeat(17 * 1_024)}extra: 1\n`);
+    assert.throws(() => loadConfig(file), { name: 'UsageError', message: /larger than \d+ MiB/ });
   });
 
   test('one that is missing, or a directory, is one line that names it', () => {

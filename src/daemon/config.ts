@@ -24,11 +24,16 @@ export function loadConfig(file: string): Config {
   try {
     text = readBounded(file);
   } catch (error) {
+    if (error instanceof UsageError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     const mend = code === 'ENOENT' ? 'name a file that exists: linkhold run FILE' : code;
     throw new UsageError('bad-config', `${file}: cannot be read; ${mend}`);
   }
   return parseConfig(text, file);
+}
+
+function tooLarge(file: string): UsageError {
+  return new UsageError('bad-config', `${file}: larger than 4 MiB; is it the right file?`);
 }
 
 /** The text of a file or pipe, read no further than what is too large anyway. */
@@ -40,6 +45,7 @@ function readBounded(file: string): string {
     for (let read = -1; read !== 0 && length < bytes.length; length += read) {
       read = readSync(fd, bytes, length, bytes.length - length, null);
     }
+    if (length > LARGEST_FILE) throw tooLarge(file);
     return bytes.toString('utf8', 0, length);
   } finally {
     closeSync(fd);
@@ -48,9 +54,7 @@ function readBounded(file: string): string {
 
 /** Checks the text of a configuration. `file` is named in errors. Throws `UsageError`. */
 export function parseConfig(text: string, file: string): Config {
-  if (text.length > LARGEST_FILE) {
-    throw new UsageError('bad-config', `${file}: larger than 4 MiB; is it the right file?`);
-  }
+  if (text.length > LARGEST_FILE) throw tooLarge(file);
   const source = new YamlSource(text, file);
   const value = source.value() ?? {};
   refuseBadNames(value, source);

@@ -83,8 +83,10 @@ export class Keepalive {
   readonly #config: KeepaliveConfig;
   readonly #slackMs: number;
   readonly #outputs: KeepaliveOutput[] = [];
-  /** Probes whose answer still counts: sequence → when it was sent, oldest first. */
-  readonly #pending = new Map<number, Instant>();
+  /** When each of the last probes was sent, by its sequence modulo `probes`. */
+  readonly #sentAt: Instant[] = [];
+  /** The oldest probe whose answer still counts; all up to `#sequence` do. */
+  #oldestPending = 1;
   #state: LinkState = 'unknown';
   #sequence = 0;
   #unanswered = 0;
@@ -127,12 +129,9 @@ export class Keepalive {
    * to a probe too old to count, does nothing: a duplicate or a replay is no sign of life.
    */
   handleAnswer(sequence: number, now: Instant): void {
-    const sentAt = this.#pending.get(sequence);
-    if (sentAt === undefined) return;
-    for (const older of this.#pending.keys()) {
-      if (older > sequence) break;
-      this.#pending.delete(older);
-    }
+    if (!(sequence >= this.#oldestPending && sequence <= this.#sequence)) return;
+    this.#oldestPending = sequence + 1;
+    const sentAt = this.#sentAt[sequence % this.#config.probes] ?? now;
     this.#outputs.push({ type: 'reply', rttMs: now - sentAt });
     this.handleReceived(now);
   }
@@ -209,14 +208,11 @@ export class Keepalive {
       this.#enter('suspect', 'no-answer', this.#silence(now));
     }
     const { probes, intervalMs } = this.#config;
-    if (this.#unanswered === 0) this.#pending.clear();
-    this.#unanswered = Math.min(this.#unanswered + 1, probes);
     this.#sequence += 1;
-    this.#pending.set(this.#sequence, now);
-    for (const oldest of this.#pending.keys()) {
-      if (this.#pending.size <= probes) break;
-      this.#pending.delete(oldest);
-    }
+    const counted = this.#unanswered === 0 ? 1 : probes;
+    this.#oldestPending = Math.max(this.#oldestPending, this.#sequence - counted + 1);
+    this.#sentAt[this.#sequence % probes] = now;
+    this.#unanswered = Math.min(this.#unanswered + 1, probes);
     this.#outputs.push({ type: 'probe', sequence: this.#sequence });
     this.#restartSendClock(now);
     // The last probe gets its whole interval from when it really left; the others may be hurried.

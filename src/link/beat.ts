@@ -27,21 +27,22 @@ export const BEAT_FACTS: LinkFacts = {
 const pool = new Uint8Array(256 * BEAT_NONCE_LENGTH);
 let unused = 0;
 
+/** Sixteen fresh random bytes; a view of the pool that is good until the next call. */
 function freshNonce(): Uint8Array {
   if (unused === 0) {
     randomFillSync(pool);
     unused = pool.length;
   }
   unused -= BEAT_NONCE_LENGTH;
-  return pool.slice(unused, unused + BEAT_NONCE_LENGTH);
+  return pool.subarray(unused, unused + BEAT_NONCE_LENGTH);
 }
 
 export class BeatLink extends Link {
   readonly #url: LinkUrl;
   readonly #key: KeyObject;
   readonly #probes: number;
-  /** What each probe in flight must bring back. */
-  readonly #nonces = new Map<number, Uint8Array>();
+  /** What each of the last probes must bring back, by its sequence modulo `probes`. */
+  readonly #nonces: Uint8Array;
   #socket: dgram.Socket | undefined;
   #connected = false;
   /** Which opening of a socket is the present one: what comes late from another is ignored. */
@@ -54,6 +55,7 @@ export class BeatLink extends Link {
     super({ name, url: url.redacted, timing }, BEAT_FACTS, config);
     this.#url = url;
     this.#probes = probes;
+    this.#nonces = new Uint8Array(probes * BEAT_NONCE_LENGTH);
     this.#key = readKey(
       { key: url.parameters.get('key'), keyFile: url.parameters.get('keyFile') },
       placeOfUrl(where),
@@ -74,11 +76,7 @@ export class BeatLink extends Link {
 
   protected sendProbe(sequence: number): void {
     const nonce = freshNonce();
-    this.#nonces.set(sequence, nonce);
-    for (const oldest of this.#nonces.keys()) {
-      if (this.#nonces.size <= this.#probes) break;
-      this.#nonces.delete(oldest);
-    }
+    this.#nonceOf(sequence).set(nonce);
     // A link that is down goes by a fresh socket: a new binding, and the name looked up anew.
     if (this.observed === 'down') this.shut();
     this.#send(sealBeat('probe', sequence >>> 0, nonce, this.#key));
@@ -146,9 +144,13 @@ export class BeatLink extends Link {
   #receive(bytes: Uint8Array): void {
     const packet = openBeat(bytes, this.#key);
     if (typeof packet === 'string' || packet.type !== 'answer') return;
-    const nonce = this.#nonces.get(packet.sequence);
-    if (nonce === undefined || Buffer.compare(nonce, packet.nonce) !== 0) return;
-    this.#nonces.delete(packet.sequence);
+    // Whether the probe is still awaited, the machine knows.
+    if (Buffer.compare(this.#nonceOf(packet.sequence), packet.nonce) !== 0) return;
     this.feed((machine, now) => machine.handleAnswer(packet.sequence, now));
+  }
+
+  #nonceOf(sequence: number): Uint8Array {
+    const at = (sequence % this.#probes) * BEAT_NONCE_LENGTH;
+    return this.#nonces.subarray(at, at + BEAT_NONCE_LENGTH);
   }
 }

@@ -64,7 +64,10 @@ export abstract class HeldTcp extends Link {
     });
     watch.start();
     this.#watch = watch;
-    this.feed((machine, now) => machine.handleReceived(now));
+    // Who asked for it gets the link back first, and can listen.
+    queueMicrotask(() => {
+      if (this.#watch === watch) this.feed((machine, now) => machine.handleReceived(now));
+    });
   }
 
   /** Stops holding; the socket and its options stay as they are. */

@@ -77,6 +77,14 @@ function hold(
   return link;
 }
 
+/** Holds a connected socket; the news that it is up comes once the caller can listen. */
+async function holdConnected(...held: Parameters<typeof hold>): Promise<Link> {
+  const link = hold(...held);
+  assert.equal(link.state, 'unknown');
+  assert.equal((await nextState(link)).to, 'up');
+  return link;
+}
+
 async function nextState(link: Link): Promise<StateEvent> {
   return (
     (await once(link, 'state', { signal: AbortSignal.timeout(BOUND_MS) })) as [StateEvent]
@@ -97,7 +105,7 @@ function listeners(socket: net.Socket): Record<string, number> {
 suite('keepAlive for a net.Socket', { timeout: 20_000, skip: ffiMissing() ?? false }, () => {
   test('sets all five options of a connected socket, and is up', async (t) => {
     const { socket } = await pair(t);
-    const link = hold(t, socket);
+    const link = await holdConnected(t, socket);
     assert.deepEqual(optionsOf(socket), KEPT);
     const status = link.status();
     assert.equal(status.state, 'up');
@@ -153,7 +161,7 @@ suite('keepAlive for a net.Socket', { timeout: 20_000, skip: ffiMissing() ?? fal
     const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     t.after(() => socket.destroy());
     const [peer] = await Promise.all([accepted(), once(socket, 'connect')]);
-    const link = hold(t, socket);
+    const link = await holdConnected(t, socket);
     const down = nextState(link);
     peer.end();
     socket.resume();
@@ -165,7 +173,7 @@ suite('keepAlive for a net.Socket', { timeout: 20_000, skip: ffiMissing() ?? fal
 
   test("a reset reaches both the link and the program's own error handler, once each", async (t) => {
     const { socket, peer, errors } = await pair(t);
-    const link = hold(t, socket);
+    const link = await holdConnected(t, socket);
     const told: string[] = [];
     link.on('state', ({ to, reason }) => told.push(`${to} ${reason}`));
     const closed = new Promise((resolve) => socket.once('close', resolve));
@@ -179,7 +187,7 @@ suite('keepAlive for a net.Socket', { timeout: 20_000, skip: ffiMissing() ?? fal
 
   test("an error of the program's own is told as well, and swallows nothing", async (t) => {
     const { socket, errors } = await pair(t);
-    const link = hold(t, socket);
+    const link = await holdConnected(t, socket);
     const down = nextState(link);
     socket.destroy(new Error('enough'));
     assert.equal((await down).to, 'down');
@@ -197,7 +205,7 @@ suite('keepAlive for a net.Socket', { timeout: 20_000, skip: ffiMissing() ?? fal
   test("after close() the socket is the program's: it carries data, keeps its options, has no listener of ours", async (t) => {
     const { socket, peer } = await pair(t);
     const before = listeners(socket);
-    const link = hold(t, socket);
+    const link = await holdConnected(t, socket);
     const told: string[] = [];
     link.on('state', ({ to }) => told.push(to));
     link.close();
@@ -334,7 +342,7 @@ suite('keepAlive for a tls.TLSSocket', { timeout: 20_000, skip: skipIfTlsMissing
     const errors: string[] = [];
     socket.on('error', (error: NodeJS.ErrnoException) => errors.push(error.code ?? ''));
     const [client] = await Promise.all([accepted(), once(socket, 'secureConnect')]);
-    const link = hold(t, socket);
+    const link = await holdConnected(t, socket);
     assert.deepEqual(optionsOf(socket), KEPT);
     assert.equal(link.state, 'up');
     // Before the first data Node tells a reset as a clean end.

@@ -163,9 +163,8 @@ export class TcpWatch {
     if (Number.parseInt(process.versions.node, 10) < 26)
       throw new SystemError('ffi-missing', missing);
     this.#socket.setKeepAlive(true, timeMs, intervalMs, probes);
-    this.#verdicts.note(
-      `keepalive is set through Node but not read back, without a user timeout and early signs: ${missing}`,
-    );
+    const text = 'keepalive is set through Node but not read back, without user timeout and doubt';
+    queueMicrotask(() => this.#verdicts.note(`${text}: ${missing}`));
   }
 
   #read(): TcpInfo | undefined {
