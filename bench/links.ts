@@ -14,15 +14,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ResponderCounts } from '../src/link/beat-responder.ts';
 import { type Cost, costOf, kernelCounter } from './process-cost.ts';
 
-const MAIN = path.join(import.meta.dirname, '../src/cli/main.ts');
+const LINKHOLD = path.join(import.meta.dirname, '../bin/linkhold');
 const KEY = 'bench';
 const HOST = '127.0.0.1';
-const API_PORT = 27_117;
-const RESPONDERS = [27_201, 27_202];
-const CHECKED_PORT = 27_300;
+const RESPONDERS = 2;
 /** Jitter shortens waits to 75–100 %, 87.5 % on average: so that a wait is one second on average. */
 const TIME = '1143ms';
 const TARGET = { rssMb: 300, cores: 0.5 };
@@ -45,22 +42,44 @@ function start(command: string, args: readonly string[]): ChildProcess {
   return child;
 }
 
-function startResponder(port: number): ChildProcess {
+/** What a responder says of itself. */
+interface Report {
+  readonly listen: string;
+  readonly answered: number;
+}
+
+function report(responder: ChildProcess): Promise<Report> {
+  return new Promise((resolve, reject) => {
+    responder.once('message', (message) => resolve(message as Report));
+    responder.once('exit', (code) => reject(new Error(`a responder ended with ${code}`)));
+  });
+}
+
+function startResponder(): ChildProcess {
   const env = { ...process.env, LINKHOLD_KEY: KEY };
-  const child = fork(path.join(import.meta.dirname, 'responder.ts'), [HOST, String(port)], { env });
+  const child = fork(path.join(import.meta.dirname, 'responder.ts'), [], { env });
   children.push(child);
   return child;
 }
 
 /** How many probes the responders have answered so far. */
 async function answered(responders: readonly ChildProcess[]): Promise<number> {
-  const counts = responders.map(async (responder) => {
-    const reply = once(responder, 'message');
-    responder.send('counts');
-    const [{ answered }] = (await reply) as [ResponderCounts];
-    return answered;
+  const reports = responders.map((responder) => {
+    const told = report(responder);
+    responder.send('report');
+    return told;
   });
-  return (await Promise.all(counts)).reduce((total, count) => total + count, 0);
+  return (await Promise.all(reports)).reduce((total, { answered }) => total + answered, 0);
+}
+
+/** A TCP port that nobody uses right now. */
+async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, HOST);
+  await once(server, 'listening');
+  const { port } = server.address() as net.AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
 }
 
 async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
@@ -98,20 +117,20 @@ class StateCounts {
 }
 
 async function measureLinkhold(links: number, seconds: number, home: string): Promise<Row> {
+  const responders = Array.from({ length: RESPONDERS }, startResponder);
+  const places = (await Promise.all(responders.map(report))).map(({ listen }) => listen);
   const config = ['links:'];
   for (let index = 0; index < links; index += 1) {
-    const url = `beat://${HOST}:${RESPONDERS[index % RESPONDERS.length]}?key=${KEY}`;
+    const url = `beat://${places[index % places.length]}?key=${KEY}`;
     config.push(`  l${index}: { url: "${url}", time: ${TIME}, interval: 1s, probes: 3 }`);
   }
   const file = path.join(home, 'linkhold.yaml');
   writeFileSync(file, `${config.join('\n')}\n`);
-  const responders = RESPONDERS.map(startResponder);
-  for (const responder of responders) await once(responder, 'message');
 
   const startedAt = performance.now();
-  const listen = `${HOST}:${API_PORT}`;
+  const listen = `${HOST}:${await freePort()}`;
   const flags = ['--json', '--listen', listen, '--state-dir', home];
-  const daemon = start(process.execPath, [...nodeFlags, MAIN, 'run', file, ...flags]);
+  const daemon = start(LINKHOLD, ['run', file, ...flags]);
   daemon.stderr?.pipe(process.stderr);
   const counts = new StateCounts(daemon);
   while (counts.of('up') < links && performance.now() - startedAt < ALL_UP_WITHIN_MS) {
@@ -165,12 +184,13 @@ async function measureFping(links: number, seconds: number, home: string): Promi
 
 /** Health checks as load balancers do them; another HAProxy takes the connections. */
 async function measureHaproxy(links: number, seconds: number, home: string): Promise<Row> {
+  const checked = `${HOST}:${await freePort()}`;
   const common = (listen: string) =>
     `global\n  nbthread 1\n  maxconn 1000\n  spread-checks 50\n  stats socket ${listen}\ndefaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1s\n  timeout server 1s\n`;
-  const acceptor = `${common(path.join(home, 'acceptor'))}frontend f\n  bind ${HOST}:${CHECKED_PORT} backlog 20000\n  tcp-request connection reject\n`;
+  const acceptor = `${common(path.join(home, 'acceptor'))}frontend f\n  bind ${checked} backlog 20000\n  tcp-request connection reject\n`;
   const servers = Array.from(
     { length: links },
-    (_, index) => `  server s${index} ${HOST}:${CHECKED_PORT} check inter 1s fall 3 rise 1\n`,
+    (_, index) => `  server s${index} ${checked} check inter 1s fall 3 rise 1\n`,
   );
   const socket = path.join(home, 'stats');
   const checker = `${common(socket)}backend b\n${servers.join('')}`;
@@ -242,8 +262,6 @@ if (!(links >= 1 && links <= 60_000 && seconds >= 1 && seconds <= 3_600)) {
   process.stderr.write('links: write for example: node bench/links.ts 10000 20\n');
   process.exit(2);
 }
-/** For profiling the daemon: LINKHOLD_NODE_FLAGS="--cpu-prof --cpu-prof-dir=/tmp/prof". */
-const nodeFlags = process.env['LINKHOLD_NODE_FLAGS']?.split(' ') ?? [];
 const home = mkdtempSync(path.join(os.tmpdir(), 'linkhold-bench-'));
 process.once('SIGINT', () => process.exit(130));
 process.once('exit', () => {

@@ -117,6 +117,12 @@ suite('relay', { timeout: 20_000 }, () => {
     assert.equal(await promise, 'ECONNRESET');
   });
 
+  test('while there is no path a client is reset at once', async (t) => {
+    const { relay, connect } = await relayTo(t, () => 1, { pick: () => undefined });
+    assert.equal(await ending(connect()), 'ECONNRESET');
+    assert.deepEqual(relay.counts(), { flows: {}, accepted: 1, refused: 0 });
+  });
+
   test('a path that refuses resets the client and is counted', async (t) => {
     const { relay, connect } = await relayTo(t, () => 1);
     assert.equal(await ending(connect()), 'ECONNRESET');
