@@ -1,7 +1,7 @@
 /** Held and known, through a real conntrack NAT: what the kernel and the wire do, not a model. */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { labMissing, natLab, type Peer, pause } from '../support/lab.ts';
+import { labMissing, natLab, type Peer, pause, START_MS } from '../support/lab.ts';
 
 const APP = 'test/support/peer-app.ts';
 const SERVER = 'test/support/peer-server.ts';
@@ -12,20 +12,20 @@ function timeOf(line: string): number {
 }
 
 async function connected(app: Peer): Promise<number> {
-  return timeOf(await app.line('data server', 5_000));
+  return timeOf(await app.line('data server', START_MS));
 }
 
 /** Each test is skipped by itself, so that what was not proved is counted. */
 const NEEDS = { skip: labMissing() };
 
-suite('a link through a NAT', { concurrency: true, timeout: 60_000 }, () => {
+suite('a link through a NAT', { concurrency: true, timeout: 120_000 }, () => {
   test(
     'idle timeout 6 s: an unheld connection is dead after 9 s, a held one lives after 30 s',
     NEEDS,
     async (t) => {
       const { lab, client, router, server, serverAddress } = natLab(t, 6);
       const peer = lab.start(server, SERVER, serverAddress, '7000', 'server');
-      await peer.line('listening', 5_000);
+      await peer.line('listening', START_MS);
       const unheld = lab.start(client, APP, serverAddress, '7000');
       await connected(unheld);
       await pause(9_000);
@@ -57,7 +57,7 @@ suite('a link through a NAT', { concurrency: true, timeout: 60_000 }, () => {
     async (t) => {
       const { lab, client, router, server, serverAddress } = natLab(t, 300);
       const peer = lab.start(server, SERVER, serverAddress, '7000', 'server');
-      await peer.line('listening', 5_000);
+      await peer.line('listening', START_MS);
       const options = { time: '3s', interval: '1s', probes: 4 };
       const app = lab.start(client, APP, serverAddress, '7000', JSON.stringify(options));
       const lastHeard = await connected(app);
@@ -90,7 +90,7 @@ suite('a link through a NAT', { concurrency: true, timeout: 60_000 }, () => {
     async (t) => {
       const { lab, client, router, server, serverAddress } = natLab(t, 300);
       const peer = lab.start(server, SERVER, serverAddress, '7000', 'server');
-      await peer.line('listening', 5_000);
+      await peer.line('listening', START_MS);
       const options = { time: '3s', interval: '1s', probes: 4, userTimeout: '5s' };
       const app = lab.start(client, APP, serverAddress, '7000', JSON.stringify(options));
       await connected(app);

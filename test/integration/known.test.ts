@@ -1,7 +1,7 @@
 /** Who is blamed and who is not: a stopped peer, and an observer that was itself stopped. */
 import assert from 'node:assert/strict';
 import { suite, type TestContext, test } from 'node:test';
-import { Lab, labMissing, type Peer, pause } from '../support/lab.ts';
+import { Lab, labMissing, type Peer, pause, START_MS } from '../support/lab.ts';
 
 const CLI = 'src/cli/main.ts';
 const SERVER = 'test/support/peer-server.ts';
@@ -29,20 +29,20 @@ async function watching(
   const [client, far] = [lab.space('c'), lab.space('s')];
   lab.join(client, '10.78.1.1', far, ADDRESS);
   const server = lab.start(far, SERVER, ADDRESS, '7000', 'server', 'lab');
-  await server.line('listening', 5_000);
+  await server.line('listening', START_MS);
   const watch = lab.start(client, CLI, 'watch', TCP, BEAT, '--json', ...TIMING);
   await watch.line(
     '"link":"tcp://10.78.1.2:7000","type":"state","from":"unknown","to":"up"',
-    5_000,
+    START_MS,
   );
-  await watch.line('"link":"beat://10.78.1.2:7000?key=***","type":"state"', 5_000);
+  await watch.line('"link":"beat://10.78.1.2:7000?key=***","type":"state"', START_MS);
   return { lab, client, server, watch };
 }
 
 /** Each test is skipped by itself, so that what was not proved is counted. */
 const NEEDS = { skip: labMissing() };
 
-suite('known', { concurrency: true, timeout: 60_000 }, () => {
+suite('known', { concurrency: true, timeout: 120_000 }, () => {
   test(
     'the peer is stopped: tcp stays up and says what that does not prove, beat goes down within its bound',
     NEEDS,

@@ -220,17 +220,22 @@ async function checkLoopback(project: string): Promise<Ended & { readonly url: s
   return { url, ...ended };
 }
 
-/** A port that is free for TCP and UDP right now. */
+/** A port that is free for TCP and UDP right now; what TCP offers may be taken for UDP. */
 async function freePort(): Promise<number> {
-  const tcp = net.createServer().listen(0, '127.0.0.1');
-  await once(tcp, 'listening');
-  const { port } = tcp.address() as net.AddressInfo;
-  const udp = dgram.createSocket('udp4').bind(port, '127.0.0.1');
-  await once(udp, 'listening');
-  udp.close();
-  tcp.close();
-  await once(tcp, 'close');
-  return port;
+  for (let offers = 0; offers < 50; offers += 1) {
+    const tcp = net.createServer().listen(0, '127.0.0.1');
+    await once(tcp, 'listening');
+    const { port } = tcp.address() as net.AddressInfo;
+    const udp = dgram.createSocket('udp4');
+    const free = await new Promise<boolean>((resolve) => {
+      udp.once('error', () => resolve(false)).bind(port, '127.0.0.1', () => resolve(true));
+    });
+    udp.close();
+    tcp.close();
+    await once(tcp, 'close');
+    if (free) return port;
+  }
+  throw new Error('none of 50 ports was free for TCP and UDP');
 }
 
 /** The example that the package brings, moved to ports that nobody else uses. */

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
-import { Lab, labMissing, type Peer, pause } from '../support/lab.ts';
+import { Lab, labMissing, type Peer, pause, START_MS } from '../support/lab.ts';
 
 const CLI = 'src/cli/main.ts';
 const SERVER = 'test/support/peer-server.ts';
@@ -51,16 +51,16 @@ async function twoPaths(t: TestContext): Promise<TwoPaths> {
   lab.join(client, '10.79.2.1', farB, B);
   const startA = async () => {
     const server = lab.start(farA, SERVER, A, '7000', 'A', 'lab');
-    await server.line('listening', 5_000);
+    await server.line('listening', START_MS);
     return server;
   };
   const serverA = await startA();
-  await lab.start(farB, SERVER, B, '7000', 'B', 'lab').line('listening', 5_000);
+  await lab.start(farB, SERVER, B, '7000', 'B', 'lab').line('listening', START_MS);
   const daemon = lab.start(client, CLI, 'run', file, '--json', '--state-dir', directory);
-  await daemon.line('"link":"a","type":"state","from":"unknown","to":"up"', 5_000);
-  await daemon.line('"link":"b","type":"state","from":"unknown","to":"up"', 5_000);
+  await daemon.line('"link":"a","type":"state","from":"unknown","to":"up"', START_MS);
+  await daemon.line('"link":"b","type":"state","from":"unknown","to":"up"', START_MS);
   const caller = lab.start(client, 'test/support/peer-caller.ts', '127.0.0.1', '7080');
-  await caller.line(' A', 5_000);
+  await caller.line(' A', START_MS);
   const switches = () =>
     lab
       .run(client, process.execPath, CLI, 'events', '--link', 'app', '--json')
@@ -114,14 +114,14 @@ function hasReasons({ switches }: TwoPaths): void {
 /** Each test is skipped by itself, so that what was not proved is counted. */
 const NEEDS = { skip: labMissing() };
 
-suite('rerouted', { concurrency: true, timeout: 60_000 }, () => {
+suite('rerouted', { concurrency: true, timeout: 120_000 }, () => {
   test(
     'A is cut without a word: B within the bound, old flows reset, back after 3 s',
     NEEDS,
     async (t) => {
       const paths = await twoPaths(t);
       const old = paths.lab.start(paths.client, 'test/support/peer-app.ts', '127.0.0.1', '7080');
-      await old.line('data A', 5_000);
+      await old.line('data A', START_MS);
       await reroutes(t, paths, () => paths.lab.cut(paths.farA));
       await old.line('error ECONNRESET', 1_000);
       await fallsBack(t, paths, () => paths.lab.heal(paths.farA));

@@ -10,6 +10,9 @@ import type { TestContext } from 'node:test';
 
 const ROOT = path.join(import.meta.dirname, '..', '..');
 
+/** Until a process has started: on a busy machine it must first get its turn. */
+export const START_MS = 30_000;
+
 let labs = 0;
 
 /** Why no lab can be built here, or `false`: for the `skip` of a suite. */
