@@ -6,6 +6,7 @@
  */
 import type { Socket } from 'node:net';
 import type { Evidence, KeepaliveConfig, Reason } from '../keepalive/keepalive.ts';
+import { ffiMissing } from '../sys/libc.ts';
 import type { TcpOptions } from '../sys/tcp-socket.ts';
 import { Link, type LinkFacts, type LinkIdentity } from './link.ts';
 import { hostPort } from './link-url.ts';
@@ -28,6 +29,8 @@ export abstract class HeldTcp extends Link {
   }
 
   override get detectsWithinMs(): number {
+    // Without FFI there is no user timeout that could override the count of probes.
+    if (ffiMissing() !== undefined) return super.detectsWithinMs;
     return tcpDetectionBoundMs(this.#options);
   }
 

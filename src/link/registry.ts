@@ -50,8 +50,8 @@ export function linkTarget(url: string, where: string): LinkTarget {
  */
 export function createLink(
   url: string,
-  timing: TimingInput,
-  where: string,
+  timing: TimingInput = {},
+  where = 'createLink',
   name?: string | undefined,
 ): Link {
   const { kind, parsed } = readUrl(url, placeOfUrl(where));
