@@ -19,6 +19,7 @@ interface Problem {
 }
 
 const TIMEOUT_MS = 10_000;
+const PAGE = 10_000;
 const NOT_OURS = 'answers, but is no Linkhold daemon; name another with --daemon';
 
 /** The JSON answer. Throws `SystemError` if nobody answers, `UsageError` if the daemon refuses. */
@@ -28,12 +29,15 @@ export async function callDaemon(
   path: string,
 ): Promise<unknown> {
   parseAddress(flags.daemon, '--daemon');
-  const token = findToken(flags.stateDir ?? defaultStateDir());
-  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   let response: Response;
   try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    response = await fetch(`http://${flags.daemon}${path}`, { method, headers, signal });
+    const ask = (headers: Record<string, string>) => {
+      const signal = AbortSignal.timeout(TIMEOUT_MS);
+      return fetch(`http://${flags.daemon}${path}`, { method, headers, signal });
+    };
+    // Whoever listens there gets the token only if it is needed.
+    response = await (method === 'GET' ? ask({}) : ask(authorization(flags)));
+    if (method === 'GET' && response.status === 401) response = await ask(authorization(flags));
   } catch (error) {
     const cause = (error as Error & { cause?: NodeJS.ErrnoException }).cause?.code ?? String(error);
     throw new SystemError(
@@ -48,6 +52,21 @@ export async function callDaemon(
   }
   if (response.ok) return body;
   throw new UsageError('refused', `the daemon refused: ${body.detail ?? response.statusText}`);
+}
+
+function authorization(flags: DaemonFlags): Record<string, string> {
+  const token = findToken(flags.stateDir ?? defaultStateDir());
+  return token === undefined ? {} : { authorization: `Bearer ${token}` };
+}
+
+/** Every item of a list, page by page. Throws as `listFromDaemon`. */
+export async function allFromDaemon<Row>(flags: DaemonFlags, path: string): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (;;) {
+    const page = await listFromDaemon<Row>(flags, `${path}?limit=${PAGE}&cursor=${rows.length}`);
+    rows.push(...page);
+    if (page.length < PAGE) return rows;
+  }
 }
 
 /** The items of a list. Throws as `callDaemon`, and `SystemError` for what is no daemon of ours. */

@@ -4,14 +4,14 @@
  */
 import v8 from 'node:v8';
 import vm from 'node:vm';
-import { pino } from 'pino';
-import pretty from 'pino-pretty';
+import type { pino } from 'pino';
 import { loadConfig } from '../daemon/config.ts';
 import { Daemon } from '../daemon/daemon.ts';
 import type { LoggedEvent } from '../daemon/event-log.ts';
 import { defaultStateDir } from '../daemon/state-dir.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { describeEvent, subjectOf } from './describe.ts';
+import { openLog } from './log.ts';
 import { print, printJson } from './output.ts';
 import { toldToStop } from './signals.ts';
 import { version } from './version.ts';
@@ -37,7 +37,7 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
     else print(`${file}: good, ${parts.join(', ')}`);
     return 0;
   }
-  const log = makeLog(flags.json === true);
+  const { log, close } = openLog(flags.json === true);
   const stateDir = flags.stateDir ?? defaultStateDir();
   const daemon = new Daemon({ file, listen: flags.listen, stateDir, version: version() });
   daemon.log.on('event', (event) => logEvent(log, event));
@@ -59,6 +59,7 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   log.info(`stopping on ${signal}`);
   process.off('SIGHUP', reload);
   await daemon.stop();
+  await close();
   return 0;
 }
 
@@ -72,19 +73,6 @@ function forgetTheStart(): void {
     vm.runInNewContext('gc')();
   };
   setTimeout(collect, SETTLED_MS).unref();
-}
-
-function makeLog(json: boolean): pino.Logger {
-  const base = { base: null, timestamp: pino.stdTimeFunctions.isoTime };
-  if (json) return pino(base, pino.destination({ fd: 1, sync: true }));
-  const colorize = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
-  const stream = pretty({
-    colorize,
-    sync: true,
-    translateTime: 'SYS:HH:MM:ss.l',
-    hideObject: true,
-  });
-  return pino(base, stream);
 }
 
 function logEvent(log: pino.Logger, event: LoggedEvent): void {

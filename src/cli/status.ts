@@ -6,18 +6,16 @@ import type { GroupStatus } from '../daemon/group-runner.ts';
 import type { RelayStatus } from '../daemon/supervisor.ts';
 import type { LinkStatus } from '../link/link.ts';
 import { formatDuration } from '../time/duration.ts';
-import { type DaemonFlags, listFromDaemon } from './api-client.ts';
+import { allFromDaemon, type DaemonFlags } from './api-client.ts';
 import { describeEvidence, proofLines } from './describe.ts';
 import { columns, paint, paintState, plain, print, printJson, roundTrip } from './output.ts';
-
-const ALL = '?limit=10000';
 
 /** Resolves with 0 if no link is down, else 1. Throws `SystemError` and `UsageError`. */
 export async function status(flags: DaemonFlags & { readonly json?: boolean }): Promise<number> {
   const [links, groups, relays] = await Promise.all([
-    listFromDaemon<LinkStatus>(flags, `/api/v1/links${ALL}`),
-    listFromDaemon<GroupStatus>(flags, `/api/v1/groups${ALL}`),
-    listFromDaemon<RelayStatus>(flags, `/api/v1/relays${ALL}`),
+    allFromDaemon<LinkStatus>(flags, '/api/v1/links'),
+    allFromDaemon<GroupStatus>(flags, '/api/v1/groups'),
+    allFromDaemon<RelayStatus>(flags, '/api/v1/relays'),
   ]);
   if (flags.json === true) printJson({ links, groups, relays });
   else render(links, groups, relays);

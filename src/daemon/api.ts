@@ -94,7 +94,9 @@ function addReads(app: FastifyInstance, { supervisor, log, version }: ApiContext
       link: query['link'],
     });
   });
-  app.get('/api/v1/stream', (request, reply) => stream(log, request, reply));
+  app.get('/api/v1/stream', { exposeHeadRoute: false }, (request, reply) =>
+    stream(log, request, reply),
+  );
 }
 
 function addWrites(app: FastifyInstance, { supervisor, reload }: ApiContext): void {

@@ -61,7 +61,9 @@ export class Daemon {
       );
     }
     try {
-      await this.#supervisor.apply(config);
+      const applied = this.#supervisor.apply(config);
+      this.#reloading = applied.catch(() => undefined);
+      await applied;
     } catch (error) {
       await this.stop();
       throw error;

@@ -60,9 +60,9 @@ suite('the event log', () => {
     assert.equal(filled(10).query({ since: 4, limit: 5 }).next, 9);
   });
 
-  test('nothing after the last id, and nothing after an id of the future', () => {
+  test('nothing after the last id, and everything after an id of an earlier daemon', () => {
     assert.deepEqual(filled(3).query({ since: 3, limit: 5 }), { items: [], next: null });
-    assert.deepEqual(filled(3).query({ since: 99, limit: 5 }), { items: [], next: null });
+    assert.equal(filled(3).query({ since: 99, limit: 5 }).items.length, 3);
   });
 
   test('events of one link or group only, and never those of nobody', () => {

@@ -55,10 +55,12 @@ export class EventLog extends EventEmitter<{ event: [LoggedEvent] }> {
 
   /** Oldest first; `next` is the `since` of the following page, or `null` at the end. */
   query({ since, link, limit }: EventQuery): { items: LoggedEvent[]; next: number | null } {
+    // An id that is yet to come is from a daemon before this one: everything is news then.
+    const after = since === undefined || since > this.#lastId ? 0 : since;
     const kept = this.#events.slice(-CAPACITY);
     const wanted = kept.filter(
       (event) =>
-        event.id > (since ?? 0) &&
+        event.id > after &&
         (link === undefined || ('link' in event ? event.link : event.group) === link),
     );
     if (since === undefined) return { items: wanted.slice(-limit), next: null };

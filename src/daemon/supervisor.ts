@@ -65,8 +65,10 @@ export class Supervisor {
     for (const name of Object.keys(next.relays)) {
       if (!this.#relays.has(name)) await tried(() => this.#startRelay(name));
     }
-    const [first] = failures;
-    if (first !== undefined) throw first;
+    const [first, ...others] = failures;
+    if (first === undefined) return;
+    for (const { message } of others) first.message += `; ${message}`;
+    throw first;
   }
 
   /** Ends everything. */
@@ -114,11 +116,13 @@ export class Supervisor {
     const failures: Error[] = [];
     const inUse = new Map([...this.#groups].map(([name, group]) => [name, group.active]));
     for (const name of this.#staleGroups(now, next)) this.#stop(this.#groups, name);
+    const drained = this.links().filter(({ state }) => state === 'drained');
+    const stayOut = new Set(drained.map(({ name }) => name));
     for (const name of changed(now.links, next.links)) this.#stop(this.#links, name);
     for (const name of Object.keys(next.links)) {
       if (this.#links.has(name)) continue;
       try {
-        this.#startLink(name, next);
+        this.#startLink(name, next, stayOut.has(name));
       } catch (error) {
         failures.push(error as Error);
       }
@@ -152,11 +156,13 @@ export class Supervisor {
     this.#responders.set(listen, responder);
   }
 
-  #startLink(name: string, config: Config): void {
+  /** A link that a person took out stays out when it is made anew. */
+  #startLink(name: string, config: Config, drained: boolean): void {
     const { url = '', ...timing } = config.links[name] ?? {};
     const link = createLink(url, timing, `links.${name}`, name);
     link.on('state', (event) => this.#log.append(event));
     link.on('note', (event) => this.#log.append(event));
+    if (drained) link.drain();
     link.start();
     this.#links.set(name, link);
   }
@@ -168,17 +174,23 @@ export class Supervisor {
     const links = paths.flatMap(({ link }) => this.#links.get(link) ?? []);
     const runner = new GroupRunner(name, { ...groupConfig(config, name), inUse }, links, {
       note: (text) => this.#log.append({ at: at(), group: name, type: 'note', text }),
-      switched: (from, to, why) => {
-        this.#log.append({ at: at(), group: name, type: 'switch', from, to, why });
-        for (const [relay, { group }] of Object.entries(this.#config.relays)) {
-          if (group !== name) continue;
-          this.#relays.get(relay)?.enter(to);
-          this.#relays.get(relay)?.leave(from);
-        }
-      },
+      switched: (from, to, why) => this.#moveFlows(name, from, to, why),
     });
     this.#groups.set(name, runner);
+    if (inUse !== undefined && inUse !== runner.active) {
+      this.#moveFlows(name, inUse, runner.active, `${inUse} is no path of the group any more`);
+    }
     runner.start();
+  }
+
+  /** New flows go to `to` by now; only then the old ones are dealt with. */
+  #moveFlows(name: string, from: string, to: string, why: string): void {
+    this.#log.append({ at: new Date().toISOString(), group: name, type: 'switch', from, to, why });
+    for (const [relay, { group }] of Object.entries(this.#config.relays)) {
+      if (group !== name) continue;
+      this.#relays.get(relay)?.enter(to);
+      this.#relays.get(relay)?.leave(from);
+    }
   }
 
   async #startRelay(name: string): Promise<void> {

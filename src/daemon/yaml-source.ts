@@ -33,6 +33,7 @@ export class YamlSource {
     this.#document = parseDocument(text.replace(/^\uFEFF/, ''), {
       lineCounter: this.#lines,
       prettyErrors: false,
+      logLevel: 'error',
       uniqueKeys: false,
     });
     const [broken] = this.#document.errors;

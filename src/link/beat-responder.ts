@@ -59,6 +59,7 @@ export class BeatResponder extends EventEmitter<ResponderEvents> {
     try {
       await once(socket, 'listening');
     } catch (error) {
+      this.close();
       const errno = errnoOf(error as Error);
       const place = hostPort(this.#address, this.#port);
       throw new SystemError(

@@ -94,6 +94,20 @@ function times(link: Link, type: 'probe' | 'reply', count: number): Promise<void
 }
 
 suite('beat links', { timeout: 30_000, concurrency: 16 }, () => {
+  test('answers that take 250 ms bring a link up again though its interval is 100 ms', async (t) => {
+    let outage = true;
+    const port = await scripted(t, (probe, send) => {
+      const late = setTimeout(() => !outage && send(goodAnswer(probe)), 250);
+      t.after(() => clearTimeout(late));
+    });
+    const link = makeLink(t, port);
+    const down = reaches(link, 'down');
+    link.start();
+    await down;
+    outage = false;
+    await reaches(link, 'up');
+  });
+
   test('is up after one answered probe, with addresses and round trip', async (t) => {
     const { port, responder } = await respond(t);
     const link = makeLink(t, port);

@@ -45,6 +45,9 @@ export class BeatLink extends Link {
   readonly #nonces: Uint8Array;
   #socket: dgram.Socket | undefined;
   #connected = false;
+  #opening = false;
+  /** What a socket that is being opened will send: older packets have had their time. */
+  #newest: Uint8Array | undefined;
   /** Which opening of a socket is the present one: what comes late from another is ignored. */
   #attempt = 0;
 
@@ -72,13 +75,16 @@ export class BeatLink extends Link {
     this.#socket?.close();
     this.#socket = undefined;
     this.#connected = false;
+    this.#opening = false;
   }
 
   protected sendProbe(sequence: number): void {
     const nonce = freshNonce();
     this.#nonceOf(sequence).set(nonce);
-    // A link that is down goes by a fresh socket: a new binding, and the name looked up anew.
-    if (this.observed === 'down') this.shut();
+    // A link that is down goes by a fresh socket now and then: a new binding, and the name looked up
+    // anew. Not for each probe: an answer slower than the interval must still find its way.
+    const due = sequence % this.#probes === 0 && this.#connected;
+    if (due && this.observed === 'down') this.shut();
     this.#send(sealBeat('probe', sequence >>> 0, nonce, this.#key));
   }
 
@@ -87,16 +93,18 @@ export class BeatLink extends Link {
   }
 
   #send(packet: Uint8Array): void {
+    this.#newest = packet;
     if (this.#connected) this.#socket?.send(packet, this.#onSent);
-    else this.#connect(packet);
+    else if (!this.#opening) this.#connect();
   }
 
   readonly #onSent = (error: Error | null): void => {
     if (error) this.#doubt(error);
   };
 
-  #connect(packet: Uint8Array): void {
+  #connect(): void {
     const { host, port, source } = this.#url;
+    this.#opening = true;
     const attempt = ++this.#attempt;
     dns.lookup(host, { family: isIP(source ?? '') }, (error, address, family) => {
       if (attempt !== this.#attempt) return;
@@ -116,18 +124,19 @@ export class BeatLink extends Link {
       socket.connect(port, address, (cause?: Error) => {
         if (attempt !== this.#attempt) return;
         if (cause) this.#failed(cause);
-        else this.#opened(socket, packet);
+        else this.#opened(socket);
       });
     });
   }
 
-  #opened(socket: dgram.Socket, packet: Uint8Array): void {
+  #opened(socket: dgram.Socket): void {
+    this.#opening = false;
     this.#connected = true;
     const here = socket.address();
     const there = socket.remoteAddress();
     this.local = hostPort(here.address, here.port);
     this.remote = hostPort(there.address, there.port);
-    socket.send(packet, this.#onSent);
+    if (this.#newest !== undefined) socket.send(this.#newest, this.#onSent);
   }
 
   #failed(error: Error): void {

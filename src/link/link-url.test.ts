@@ -24,6 +24,21 @@ function refusal(text: string, rules: UrlRules): string {
 }
 
 suite('link URLs', () => {
+  test('a plus in a key stands for itself, as base64 needs it', () => {
+    const rules = { parameters: ['key'] };
+    const { parameters } = parseLinkUrl('beat://h:1?key=ab+cd==', 'URL', rules);
+    assert.equal(parameters.get('key'), 'ab+cd==');
+  });
+
+  test('a mistyped URL keeps its secret too', () => {
+    for (const url of ['beat://h:7200&key=hunter2', 'beat://h:7200/key=hunter2']) {
+      assert.throws(
+        () => parseLinkUrl(url, 'URL', { parameters: ['key'] }),
+        (error: Error) => !error.message.includes('hunter2'),
+      );
+    }
+  });
+
   test('takes scheme, host and port apart', () => {
     const url = parseLinkUrl('tcp://db.example:5432', 'URL', TCP);
     assert.deepEqual(

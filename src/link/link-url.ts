@@ -41,7 +41,10 @@ export function placeOfUrl(where: string): string {
 /** A URL that may be wrong anywhere, fit for an error: one line, without what may be a secret. */
 function shownOf(text: string): string {
   const plain = text.replace(/\p{C}|[^\S ]/gu, '�').replace(/\/\/[^/?#]*@/, '//***@');
-  return plain.replace(/[?#].*$/u, '?***').slice(0, 200);
+  return plain
+    .replace(/[?#].*$/u, '?***')
+    .replace(/(key\w*=)[^&\s]*/gi, '$1***')
+    .slice(0, 200);
 }
 
 function fail(where: string, text: string): never {
@@ -80,7 +83,8 @@ export function parseLinkUrl(text: string, where: string, rules: UrlRules): Link
   }
   const allowed = ['source', ...rules.parameters];
   const parameters = new Map<string, string>();
-  for (const [name, value] of url.searchParams) {
+  // A key in base64 has a plus that stands for itself; only forms mean a space by it.
+  for (const [name, value] of new URLSearchParams(url.search.replaceAll('+', '%2B'))) {
     if (!allowed.includes(name)) {
       fail(
         where,

@@ -41,6 +41,8 @@ const LONGEST_LOOK_IN_DOUBT_MS = 1_000;
 /** Two looks disagree by the kernel's tick about when something was heard. */
 const TICK_MS = 5;
 const MOST_SECONDS = 32_767;
+/** State of a connection that is over (net/tcp_states.h). */
+const TCP_CLOSE = 7;
 /** TCP_USER_TIMEOUT is a signed 32-bit number of milliseconds: 24 days. */
 const LONGEST_USER_TIMEOUT_MS = 2 ** 31 - 1;
 
@@ -112,6 +114,7 @@ export class TcpWatch {
   /** A probe asked for by a person: when to stop waiting for its answer. */
   #hurriedUntil = 0;
   #errno: string | undefined;
+  #closed = false;
   #ended = false;
 
   constructor(socket: Socket, options: TcpOptions, verdicts: TcpVerdicts) {
@@ -141,7 +144,8 @@ export class TcpWatch {
   /** Has the kernel probe now. Needs FFI; without it there is nothing to ask. */
   probe(): void {
     const info = this.#read();
-    if (info === undefined || this.#hurriedUntil > 0) return;
+    // One probe in flight: each more that is lost would count towards the kernel's verdict.
+    if (info === undefined || info.probes > 0 || this.#hurriedUntil > 0) return;
     if (info.silentMs < 1_000) {
       this.#verdicts.heard(info.rttMs);
       return;
@@ -169,7 +173,8 @@ export class TcpWatch {
 
   #read(): TcpInfo | undefined {
     if (this.#fd < 0 || this.#ended || this.#socket.destroyed) return undefined;
-    const info = readTcpInfo(this.#fd);
+    const info = this.#guard(() => readTcpInfo(this.#fd));
+    if (info === undefined) return undefined;
     this.#heardAt = performance.now() - info.silentMs;
     this.#probesOut = info.probes;
     return info;
@@ -178,6 +183,10 @@ export class TcpWatch {
   readonly #look = (): void => {
     const info = this.#read();
     if (info === undefined) return;
+    if (info.state === TCP_CLOSE) {
+      this.#lookAtClosed(info);
+      return;
+    }
     const { timeMs, intervalMs } = this.#options;
     const overdue = timeMs + info.rtoMs;
     if (this.#hurriedUntil > 0) this.#finishHurry();
@@ -203,12 +212,29 @@ export class TcpWatch {
   }
 
   /** Nobody waits for these calls: what the kernel refuses now becomes a note. */
-  #guard(call: () => void): void {
+  #guard<Result>(call: () => Result): Result | undefined {
     try {
-      call();
+      return call();
     } catch (error) {
       this.#verdicts.note((error as Error).message);
+      return undefined;
     }
+  }
+
+  /**
+   * The kernel has given up. Node tells so, with the errno, unless the program does not read: then
+   * nothing ever would. It is given one look's time.
+   */
+  #lookAtClosed({ silentMs, probes }: TcpInfo): void {
+    if (!this.#closed) {
+      this.#closed = true;
+      this.#lookIn(LONGEST_LOOK_IN_DOUBT_MS);
+      return;
+    }
+    this.#ended = true;
+    this.stop();
+    const reason = silentMs >= this.#options.timeMs ? 'no-answer' : 'reset';
+    this.#verdicts.dead(reason, { probes, silentMs });
   }
 
   #lookIn(ms: number): void {

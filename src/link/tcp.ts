@@ -41,8 +41,12 @@ export class TcpLink extends HeldTcp {
     this.#socket = undefined;
   }
 
-  /** An attempt to connect; the one before it has had its interval. */
-  protected sendProbe(): void {
+  /**
+   * An attempt to connect. It is left to the kernel, which repeats it, for as many intervals as
+   * there are probes: a handshake slower than an interval must still come to its end.
+   */
+  protected sendProbe(sequence: number): void {
+    if (this.#socket !== undefined && sequence % this.identity.timing.probes !== 0) return;
     this.shut();
     const { host, port, source } = this.#url;
     const startedAt = performance.now();

@@ -117,6 +117,21 @@ suite('relay', { timeout: 20_000 }, () => {
     assert.equal(await promise, 'ECONNRESET');
   });
 
+  test('a server that ended and then resets takes the client with it', async (t) => {
+    const port = await serve(t, (socket) => {
+      socket.end('bye');
+      socket.once('data', () => socket.resetAndDestroy());
+    });
+    const { relay, connect } = await relayTo(t, () => port);
+    const socket = connect();
+    assert.equal((await readAll(socket)).toString(), 'bye');
+    const ended = ending(socket);
+    const writer = setInterval(() => socket.write('still here'), 10);
+    socket.once('close', () => clearInterval(writer));
+    assert.match((await ended) ?? '', /ECONNRESET|EPIPE/);
+    assert.deepEqual(relay.counts().flows, {});
+  });
+
   test('while there is no path a client is reset at once', async (t) => {
     const { relay, connect } = await relayTo(t, () => 1, { pick: () => undefined });
     assert.equal(await ending(connect()), 'ECONNRESET');

@@ -50,6 +50,15 @@ interface RelayEvents {
 /** A path that does not answer a connection request for so long has refused it. */
 const CONNECT_TIMEOUT_MS = 10_000;
 
+/** Node turns longer delays into 1 ms. */
+const LONGEST_DELAY_MS = 2 ** 31 - 1;
+
+/** Ends a socket by a reset; one that is still connecting has nobody to tell it to. */
+function reset(socket: net.Socket): void {
+  if (socket.connecting) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 interface Flow {
   readonly client: net.Socket;
   readonly upstream: net.Socket;
@@ -113,7 +122,7 @@ export class Relay extends EventEmitter<RelayEvents> {
       this.#graces.delete(path);
       this.#reset(path);
     };
-    this.#graces.set(path, setTimeout(end, graceMs));
+    this.#graces.set(path, setTimeout(end, Math.min(graceMs, LONGEST_DELAY_MS)));
   }
 
   /** The path is in use again: flows that were to end by themselves may stay. */
@@ -138,7 +147,7 @@ export class Relay extends EventEmitter<RelayEvents> {
     const flow: Flow = { client, upstream };
     const flows = this.#flows.get(path) ?? new Set();
     this.#flows.set(path, flows.add(flow));
-    upstream.setTimeout(CONNECT_TIMEOUT_MS, () => upstream.resetAndDestroy());
+    upstream.setTimeout(CONNECT_TIMEOUT_MS, () => reset(upstream));
     upstream.once('connect', () => {
       upstream.setTimeout(0);
       client.pipe(upstream);
@@ -146,21 +155,21 @@ export class Relay extends EventEmitter<RelayEvents> {
     });
     upstream.once('close', () => {
       flows.delete(flow);
-      if (!upstream.readableEnded) client.resetAndDestroy();
+      if (!upstream.readableEnded || !upstream.writableFinished) reset(client);
     });
     upstream.on('error', () => {
       if (upstream.connecting || upstream.bytesRead + upstream.bytesWritten === 0)
         this.#refused += 1;
     });
     client.once('close', () => {
-      if (!client.readableEnded || !client.writableFinished) upstream.resetAndDestroy();
+      if (!client.readableEnded || !client.writableFinished) reset(upstream);
     });
   }
 
   #reset(path: string): void {
     for (const { client, upstream } of this.#flows.get(path) ?? []) {
-      client.resetAndDestroy();
-      upstream.resetAndDestroy();
+      reset(client);
+      reset(upstream);
     }
   }
 }

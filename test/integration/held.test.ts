@@ -85,6 +85,29 @@ suite('a link through a NAT', { concurrency: true, timeout: 120_000 }, () => {
   );
 
   test(
+    'silent drop while the application reads nothing: down within the bound all the same',
+    NEEDS,
+    async (t) => {
+      const { lab, client, router, server, serverAddress } = natLab(t, 300);
+      const peer = lab.start(server, SERVER, serverAddress, '7000', 'server');
+      await peer.line('listening', START_MS);
+      const options = JSON.stringify({ time: '3s', interval: '1s', probes: 4 });
+      const app = lab.start(client, APP, serverAddress, '7000', options, 'unread');
+      await app.line('state up', START_MS);
+      // More than a stream takes unread: Node stops listening to the socket, also for its death.
+      peer.tell('x'.repeat(300_000));
+      await pause(500);
+      lab.cut(router);
+      const cutAt = performance.now();
+      await app.line('state down', 10_000);
+      const after = Math.round(performance.now() - cutAt);
+      // The bound, and a second in which Node would tell if somebody read.
+      assert(after <= 7_000 * 1.05 + 500 + 1_000, `down ${after} ms after the cut`);
+      t.diagnostic(`down ${after} ms after the cut`);
+    },
+  );
+
+  test(
     'data in flight, user timeout 5 s: dead after 5 s and not after 15 minutes',
     NEEDS,
     async (t) => {

@@ -164,6 +164,13 @@ suite('rerouted', { concurrency: true, timeout: 120_000 }, () => {
       lab.heal(farB);
       await caller.line(' B', 5_000, seen);
       assert.equal(daemon.child.exitCode, null);
+
+      // Flows are on their way into the void now, and must not keep the daemon from its end.
+      lab.cut(farB);
+      await caller.line(' nobody', 5_000, caller.lines.length);
+      daemon.signal('SIGTERM');
+      const ended = await Promise.race([daemon.exited, pause(5_000).then(() => 'still running')]);
+      assert.equal(ended, 0);
     },
   );
 

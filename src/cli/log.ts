@@ -1,0 +1,62 @@
+/**
+ * The daemon's log lines on stdout. A reader that stalls (a paused pager, a stuck collector) must
+ * not stall the daemon, so a pipe is written without waiting and lines that do not fit are dropped,
+ * and counted.
+ * @module
+ */
+import { fstatSync } from 'node:fs';
+import net from 'node:net';
+import { pino } from 'pino';
+import { prettyFactory } from 'pino-pretty';
+
+/** What may wait for a reader; lines beyond it are lost. */
+const MOST_UNREAD = 1_024 * 1_024;
+/** How long the last lines may take at the end. */
+const LAST_LINES_MS = 500;
+
+/** A log, and its end. */
+export interface Log {
+  readonly log: pino.Logger;
+  /** Gives a reader a moment for what is still to be written. */
+  close(): Promise<void>;
+}
+
+/** Log lines as JSON, or for people. */
+export function openLog(json: boolean): Log {
+  const kind = fstatSync(1);
+  const pipe = kind.isFIFO() || kind.isSocket();
+  // Node writes to a pipe on stdout and waits for the reader; a socket of our own does not.
+  const out = pipe ? new net.Socket({ fd: 1, readable: false }) : process.stdout;
+  if (pipe) out.on('error', () => undefined);
+  const colorize = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
+  const people = prettyFactory({ colorize, translateTime: 'SYS:HH:MM:ss.l', hideObject: true });
+  let dropped = 0;
+  const write = (line: string) => {
+    if (out.writableLength > MOST_UNREAD) {
+      dropped += 1;
+      return;
+    }
+    const lost = dropped;
+    dropped = 0;
+    if (lost > 0) log.warn(`${lost} lines were lost: nobody read them`);
+    out.write(json ? line : people(line));
+  };
+  const log: pino.Logger = pino(
+    { base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    { write },
+  );
+  const close = () =>
+    new Promise<void>((resolve) => {
+      if (!(out instanceof net.Socket) || !pipe) {
+        resolve();
+        return;
+      }
+      const timer = setTimeout(() => out.destroy(), LAST_LINES_MS);
+      out.once('close', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+      out.end(() => out.destroy());
+    });
+  return { log, close };
+}
