@@ -32,6 +32,7 @@ export function openLog(json: boolean): Log {
   const people = prettyFactory({ colorize, translateTime: 'SYS:HH:MM:ss.l', hideObject: true });
   let dropped = 0;
   const write = (line: string) => {
+    if (out.destroyed) return;
     if (out.writableLength > MOST_UNREAD) {
       dropped += 1;
       return;
@@ -47,7 +48,8 @@ export function openLog(json: boolean): Log {
   );
   const close = () =>
     new Promise<void>((resolve) => {
-      if (!(out instanceof net.Socket) || !pipe) {
+      // A reader that left has ended it already.
+      if (!pipe || out.destroyed) {
         resolve();
         return;
       }
