@@ -9,8 +9,8 @@ import net from 'node:net';
 import { pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 
-/** What may wait for a reader; lines beyond it are lost. */
-const MOST_UNREAD = 1_024 * 1_024;
+/** What may wait for a reader: 50,000 links that come up at once. Lines beyond it are lost. */
+const MOST_UNREAD = 16 * 1_024 * 1_024;
 /** How long the last lines may take at the end. */
 const LAST_LINES_MS = 500;
 
