@@ -93,9 +93,12 @@ export class BeatLink extends Link {
   }
 
   #send(packet: Uint8Array): void {
+    if (this.#connected) {
+      this.#socket?.send(packet, this.#onSent);
+      return;
+    }
     this.#newest = packet;
-    if (this.#connected) this.#socket?.send(packet, this.#onSent);
-    else if (!this.#opening) this.#connect();
+    if (!this.#opening) this.#connect();
   }
 
   readonly #onSent = (error: Error | null): void => {
@@ -137,6 +140,7 @@ export class BeatLink extends Link {
     this.local = hostPort(here.address, here.port);
     this.remote = hostPort(there.address, there.port);
     if (this.#newest !== undefined) socket.send(this.#newest, this.#onSent);
+    this.#newest = undefined;
   }
 
   #failed(error: Error): void {
