@@ -6,7 +6,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { readKey } from '../link/beat-auth.ts';
 import { BeatResponder } from '../link/beat-responder.ts';
-import type { Link, LinkStatus } from '../link/link.ts';
+import type { Link } from '../link/link.ts';
 import { createLink } from '../link/registry.ts';
 import { type OldFlows, Relay, type RelayCounts } from '../relay/relay.ts';
 import { parseAddress } from './address.ts';
@@ -82,10 +82,6 @@ export class Supervisor {
 
   links(): Link[] {
     return [...this.#links.values()];
-  }
-
-  linkStatuses(): LinkStatus[] {
-    return this.links().map((link) => link.status());
   }
 
   groupStatuses(): GroupStatus[] {

@@ -1,6 +1,6 @@
 /** Held and known, through a real conntrack NAT: what the kernel and the wire do, not a model. */
 import assert from 'node:assert/strict';
-import { suite, test } from 'node:test';
+import { suite, type TestContext, test } from 'node:test';
 import { labMissing, natLab, type Peer, pause, START_MS } from '../support/lab.ts';
 
 const APP = 'test/support/peer-app.ts';
@@ -9,6 +9,14 @@ const SERVER = 'test/support/peer-server.ts';
 /** The milliseconds at which a line of the application was said. */
 function timeOf(line: string): number {
   return Number(line.split(' ', 1)[0]);
+}
+
+/** The lab with its server listening. */
+async function servedNatLab(t: TestContext, idleTimeoutSeconds: number) {
+  const net = natLab(t, idleTimeoutSeconds);
+  const peer = net.lab.start(net.server, SERVER, net.serverAddress, '7000', 'server');
+  await peer.line('listening', START_MS);
+  return { ...net, peer };
 }
 
 async function connected(app: Peer): Promise<number> {
@@ -23,9 +31,7 @@ suite('a link through a NAT', { concurrency: true, timeout: 120_000 }, () => {
     'idle timeout 6 s: an unheld connection is dead after 9 s, a held one lives after 30 s',
     NEEDS,
     async (t) => {
-      const { lab, client, router, server, serverAddress } = natLab(t, 6);
-      const peer = lab.start(server, SERVER, serverAddress, '7000', 'server');
-      await peer.line('listening', START_MS);
+      const { lab, client, router, peer, serverAddress } = await servedNatLab(t, 6);
       const unheld = lab.start(client, APP, serverAddress, '7000');
       await connected(unheld);
       await pause(9_000);
@@ -55,9 +61,7 @@ suite('a link through a NAT', { concurrency: true, timeout: 120_000 }, () => {
     'silent drop, 3 s / 1 s / 4: down between the last probe (6 s) and the bound (7 s), then RST to the late peer',
     NEEDS,
     async (t) => {
-      const { lab, client, router, server, serverAddress } = natLab(t, 300);
-      const peer = lab.start(server, SERVER, serverAddress, '7000', 'server');
-      await peer.line('listening', START_MS);
+      const { lab, client, router, peer, serverAddress } = await servedNatLab(t, 300);
       const options = { time: '3s', interval: '1s', probes: 4 };
       const app = lab.start(client, APP, serverAddress, '7000', JSON.stringify(options));
       const lastHeard = await connected(app);
@@ -88,9 +92,7 @@ suite('a link through a NAT', { concurrency: true, timeout: 120_000 }, () => {
     'silent drop while the application reads nothing: down within the bound all the same',
     NEEDS,
     async (t) => {
-      const { lab, client, router, server, serverAddress } = natLab(t, 300);
-      const peer = lab.start(server, SERVER, serverAddress, '7000', 'server');
-      await peer.line('listening', START_MS);
+      const { lab, client, router, peer, serverAddress } = await servedNatLab(t, 300);
       const options = JSON.stringify({ time: '3s', interval: '1s', probes: 4 });
       const app = lab.start(client, APP, serverAddress, '7000', options, 'unread');
       await app.line('state up', START_MS);
@@ -111,9 +113,7 @@ suite('a link through a NAT', { concurrency: true, timeout: 120_000 }, () => {
     'data in flight, user timeout 5 s: dead after 5 s and not after 15 minutes',
     NEEDS,
     async (t) => {
-      const { lab, client, router, server, serverAddress } = natLab(t, 300);
-      const peer = lab.start(server, SERVER, serverAddress, '7000', 'server');
-      await peer.line('listening', START_MS);
+      const { lab, client, router, serverAddress } = await servedNatLab(t, 300);
       const options = { time: '3s', interval: '1s', probes: 4, userTimeout: '5s' };
       const app = lab.start(client, APP, serverAddress, '7000', JSON.stringify(options));
       await connected(app);
