@@ -15,8 +15,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   sys: [],
   link: ['time', 'wire', 'keepalive', 'sys'],
   relay: ['time', 'path', 'sys'],
-  daemon: ['time', 'wire', 'keepalive', 'path', 'sys', 'link', 'relay'],
-  cli: ['time', 'wire', 'keepalive', 'path', 'sys', 'link', 'relay', 'daemon'],
+  host: ['time', 'wire', 'keepalive', 'sys'],
+  daemon: ['time', 'wire', 'keepalive', 'path', 'sys', 'link', 'relay', 'host'],
+  cli: ['time', 'wire', 'keepalive', 'path', 'sys', 'link', 'relay', 'host', 'daemon'],
 };
 const PURE = ['time', 'wire', 'keepalive', 'path'];
 /** Files that are started or published rather than imported. */

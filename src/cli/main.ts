@@ -7,7 +7,7 @@
 import { Command, CommanderError } from 'commander';
 import { SystemError } from '../sys/system-error.ts';
 import { UsageError } from '../time/usage-error.ts';
-import { addTimingFlags, DEFAULT_LISTEN } from './flags.ts';
+import { addTcpTimingFlags, addTimingFlags, DEFAULT_LISTEN } from './flags.ts';
 import { plain } from './output.ts';
 import { version } from './version.ts';
 
@@ -73,6 +73,42 @@ command(
   .option('--key <secret>', 'the shared key (seen by others in the process list)')
   .option('--key-file <file>', 'a file with the shared key; or set LINKHOLD_KEY')
   .action(async (flags) => end(await (await import('./respond.ts')).respond(flags)));
+
+function connectionCommand(usage: string, description: string, example: string): Command {
+  return command(usage, description, example)
+    .option('--port <port>', 'only connections with this port at either end')
+    .option('--pid <pid>', 'only connections of this process, in its network namespace')
+    .option('--netns <name>', 'in this network namespace: a name, a process id or a file');
+}
+
+connectionCommand('sockets', "this machine's TCP connections at risk", 'linkhold sockets --risky')
+  .option('--risky', 'only those at risk; exit code 1 if there are any')
+  .option('--all', 'loopback connections too')
+  .action(async (flags) => end((await import('./sockets.ts')).sockets(flags)));
+
+addTcpTimingFlags(
+  connectionCommand(
+    'protect',
+    'give keepalive to connections of other programs, while they run',
+    'linkhold protect --existing --new --port 5432 --time 60s --interval 10s --probes 3',
+  ),
+)
+  .option('--existing', 'connections that exist')
+  .option('--new', 'connections to come, until Ctrl-C')
+  .option('--to <prefix>', 'only connections to this address or prefix, for example 10.0.0.0/8')
+  .option('--cgroup <path>', 'only what this control group and those below it have')
+  .option('--lock', 'with --new: the program cannot undo it')
+  .option('--pin', 'with --new: in force until it is removed, also without us')
+  .option('--list', 'the policies for new connections that are in force')
+  .option('--remove', 'remove pinned policies: all, or by --port, --to and --cgroup')
+  .option('--dry-run', 'change nothing, only tell')
+  .action(async (flags) => end(await (await import('./protect.ts')).protect(flags)));
+
+connectionCommand(
+  'reset <connection>',
+  'destroy a half-open connection, by its cookie or the ADDRESS:PORT of its far end',
+  'linkhold reset 4f21',
+).action(async (text: string, flags) => end((await import('./reset.ts')).reset(text, flags)));
 
 daemonCommand('status', 'what a running daemon holds', 'linkhold status').action(async (flags) =>
   end(await (await import('./status.ts')).status(flags)),

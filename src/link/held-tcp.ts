@@ -6,11 +6,12 @@
  */
 import type { Socket } from 'node:net';
 import type { Evidence, KeepaliveConfig, Reason } from '../keepalive/keepalive.ts';
+import { idleBoundMs, tcpLimitsOf } from '../keepalive/tcp-limits.ts';
 import { ffiMissing } from '../sys/libc.ts';
 import type { TcpOptions } from '../sys/tcp-socket.ts';
 import { Link, type LinkFacts, type LinkIdentity } from './link.ts';
 import { hostPort } from './link-url.ts';
-import { TcpWatch, tcpDetectionBoundMs, tcpOptionsFor } from './tcp-watch.ts';
+import { TcpWatch } from './tcp-watch.ts';
 
 const TCP_FACTS: LinkFacts = {
   kind: 'tcp',
@@ -25,13 +26,13 @@ export abstract class HeldTcp extends Link {
   /** `where` names the place of the timing in errors. Throws `UsageError`. */
   constructor(identity: LinkIdentity, config: KeepaliveConfig, where: string) {
     super(identity, TCP_FACTS, config);
-    this.#options = tcpOptionsFor(identity.timing, where);
+    this.#options = { enabled: true, ...tcpLimitsOf(identity.timing, where) };
   }
 
   override get detectsWithinMs(): number {
     // Without FFI there is no user timeout that could override the count of probes.
     if (ffiMissing() !== undefined) return super.detectsWithinMs;
-    return tcpDetectionBoundMs(this.#options);
+    return idleBoundMs(this.#options);
   }
 
   /** While connected the kernel is asked to probe. */

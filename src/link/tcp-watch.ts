@@ -7,18 +7,17 @@
 import { errorMonitor } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Evidence, Reason } from '../keepalive/keepalive.ts';
-import { detectionBoundMs, type Timing } from '../keepalive/timing.ts';
 import { ffiMissing } from '../sys/libc.ts';
 import { SystemError } from '../sys/system-error.ts';
 import {
+  descriptorOf,
   hurryKeepalive,
   readTcpInfo,
-  type TcpInfo,
   type TcpOptions,
   writeTcpOptions,
 } from '../sys/tcp-socket.ts';
-import { formatDuration } from '../time/duration.ts';
-import { placeOf, UsageError } from '../time/usage-error.ts';
+import { UsageError } from '../time/usage-error.ts';
+import { decodeTcpInfo, type TcpInfo } from '../wire/tcp-info.ts';
 import { errnoOf, reasonOf } from './errno.ts';
 
 /** What a watch concludes. */
@@ -40,44 +39,8 @@ const SHORTEST_LOOK_MS = 25;
 const LONGEST_LOOK_IN_DOUBT_MS = 1_000;
 /** Two looks disagree by the kernel's tick about when something was heard. */
 const TICK_MS = 5;
-const MOST_SECONDS = 32_767;
 /** State of a connection that is over (net/tcp_states.h). */
 const TCP_CLOSE = 7;
-/** TCP_USER_TIMEOUT is a signed 32-bit number of milliseconds: 24 days. */
-const LONGEST_USER_TIMEOUT_MS = 2 ** 31 - 1;
-
-/** The kernel's options for a timing. Throws `UsageError` for what TCP cannot count. */
-export function tcpOptionsFor(timing: Timing, where: string): TcpOptions {
-  for (const key of ['time', 'interval'] as const) {
-    const seconds = timing[`${key}Ms`] / 1_000;
-    if (Number.isInteger(seconds) && seconds >= 1 && seconds <= MOST_SECONDS) continue;
-    const asked = formatDuration(timing[`${key}Ms`]);
-    const text = `TCP counts whole seconds from 1s to ${MOST_SECONDS}s, not ${asked}`;
-    throw new UsageError('bad-timing', `${placeOf(where, key)}: ${text}`);
-  }
-  if (timing.beatMs !== undefined) {
-    const text = 'TCP has no send clock; a shorter `time` holds the link';
-    throw new UsageError('bad-timing', `${placeOf(where, 'beat')}: ${text}`);
-  }
-  const { timeMs, intervalMs, probes } = timing;
-  if ((timing.userTimeoutMs ?? 0) > LONGEST_USER_TIMEOUT_MS) {
-    const text = 'the kernel counts to 596h at most; 0s leaves it to the kernel';
-    throw new UsageError('bad-timing', `${placeOf(where, 'userTimeout')}: ${text}`);
-  }
-  const bound = Math.min(detectionBoundMs(timing), LONGEST_USER_TIMEOUT_MS);
-  const userTimeoutMs = timing.userTimeoutMs ?? bound;
-  return { enabled: true, timeMs, intervalMs, probes, userTimeoutMs };
-}
-
-/**
- * The bound for an idle peer as the kernel keeps it: a user timeout overrides the probe count, and
- * is looked at when a probe is due (facts of net/ipv4/tcp_timer.c, tcp_keepalive_timer).
- */
-export function tcpDetectionBoundMs(options: TcpOptions): number {
-  const { timeMs, intervalMs, probes, userTimeoutMs } = options;
-  if (userTimeoutMs === 0) return timeMs + intervalMs * probes;
-  return timeMs + intervalMs * Math.max(1, Math.ceil((userTimeoutMs - timeMs) / intervalMs));
-}
 
 /** Since when `socket.setKeepAlive` takes all three parameters. */
 const PORTABLE_SINCE_NODE = 26;
@@ -91,11 +54,10 @@ export function requireKeepalive(): void {
   throw new SystemError('ffi-missing', text);
 }
 
-/** The descriptor of a socket of Node's. Throws `UsageError` for what is no kernel socket. */
-function descriptorOf(socket: Socket): number {
-  const handle = (socket as unknown as { _handle?: { fd?: number } | null })._handle;
-  const fd = handle?.fd;
-  if (fd !== undefined && fd >= 0) return fd;
+/** Throws `UsageError` for what is no kernel socket. */
+function requireDescriptor(socket: Socket): number {
+  const fd = descriptorOf(socket);
+  if (fd !== undefined) return fd;
   throw new UsageError(
     'not-a-socket',
     'the stream has no open TCP socket under it; pass a connected or connecting net.Socket or tls.TLSSocket',
@@ -158,7 +120,7 @@ export class TcpWatch {
   #protect(): void {
     const missing = ffiMissing();
     if (missing === undefined) {
-      this.#fd = descriptorOf(this.#socket);
+      this.#fd = requireDescriptor(this.#socket);
       writeTcpOptions(this.#fd, this.#options);
       this.#lookIn(SHORTEST_LOOK_MS);
       return;
@@ -173,7 +135,7 @@ export class TcpWatch {
 
   #read(): TcpInfo | undefined {
     if (this.#fd < 0 || this.#ended || this.#socket.destroyed) return undefined;
-    const info = this.#guard(() => readTcpInfo(this.#fd));
+    const info = this.#guard(() => decodeTcpInfo(readTcpInfo(this.#fd)));
     if (info === undefined) return undefined;
     this.#heardAt = performance.now() - info.silentMs;
     this.#probesOut = info.probes;

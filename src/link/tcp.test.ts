@@ -8,6 +8,7 @@ import type { LinkState } from '../keepalive/keepalive.ts';
 import type { TimingInput } from '../keepalive/timing.ts';
 import { ffiMissing } from '../sys/libc.ts';
 import { readTcpInfo, readTcpOptions } from '../sys/tcp-socket.ts';
+import { decodeTcpInfo } from '../wire/tcp-info.ts';
 import type { Link, LinkEvent, StateEvent } from './link.ts';
 import { createLink } from './registry.ts';
 
@@ -319,12 +320,12 @@ suite('tcp links', { timeout: 30_000, concurrency: 16 }, () => {
       const { link } = await upLink(t, listener, timing);
       const fd = descriptor(sockets[0]);
       const before = readTcpOptions(fd);
-      await until(() => readTcpInfo(fd).silentMs >= 1_050);
+      await until(() => decodeTcpInfo(readTcpInfo(fd)).silentMs >= 1_050);
       const replied = next(link, 'reply');
       link.probe();
       link.probe();
       await replied;
-      assert(readTcpInfo(fd).silentMs < 1_000, 'the kernel heard the peer');
+      assert(decodeTcpInfo(readTcpInfo(fd)).silentMs < 1_000, 'the kernel heard the peer');
       await until(() => readTcpOptions(fd).timeMs === before.timeMs);
       assert.deepEqual(readTcpOptions(fd), before);
       assert.equal(link.state, 'up');

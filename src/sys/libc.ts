@@ -17,8 +17,23 @@ interface Libc {
     value: Uint8Array,
     length: Uint8Array,
   ): number;
+  socket(domain: number, type: number, protocol: number): number;
+  send(fd: number, bytes: Uint8Array, length: number, flags: number): number;
+  recv(fd: number, into: Uint8Array, length: number, flags: number): number;
+  setns(fd: number, type: number): number;
+  flock(fd: number, operation: number): number;
+  /** syscall(2), for what has no wrapper: up to four numbers or addresses. */
+  syscall(number: number, a: number, b: number | bigint, c: number, d: number): number;
+  /** Where bytes lie. Whoever passes it on must keep them referenced until the call is over. */
+  address(bytes: Uint8Array): bigint;
   errno(): number;
 }
+
+/** System calls without a wrapper in every C library, where the architectures differ or not. */
+const SYSCALLS = {
+  x64: { bpf: 321, pidfdOpen: 434, pidfdGetfd: 438 },
+  arm64: { bpf: 280, pidfdOpen: 434, pidfdGetfd: 438 },
+} as const;
 
 let loaded: Libc | SystemError | undefined;
 
@@ -35,13 +50,25 @@ export function libc(): Libc {
   return loaded;
 }
 
+/** A system call's number on this machine. Throws `SystemError` (`bad-architecture`). */
+export function syscallNumber(name: keyof (typeof SYSCALLS)['x64']): number {
+  const arch = process.arch as keyof typeof SYSCALLS;
+  if (Object.hasOwn(SYSCALLS, arch)) return SYSCALLS[arch][name];
+  const known = Object.keys(SYSCALLS).join(' and ');
+  throw new SystemError('bad-architecture', `this needs Linux on ${known}, not ${process.arch}`);
+}
+
 /** Turns a result of -1 into a `SystemError` that names the call and the errno. */
 export function must(call: string, result: number): number {
   if (result !== -1) return result;
-  const number = libc().errno();
-  const errno = Object.entries(os.constants.errno).find(([, value]) => value === number);
-  const name = errno?.[0] ?? `errno ${number}`;
+  const name = errnoName(libc().errno());
   throw new SystemError(name, `${call}: the kernel answered ${name}`);
+}
+
+/** `EPERM` for 1, and so on. */
+export function errnoName(number: number): string {
+  const found = Object.entries(os.constants.errno).find(([, value]) => value === number);
+  return found?.[0] ?? `errno ${number}`;
 }
 
 function load(): Libc | SystemError {
@@ -58,6 +85,13 @@ function load(): Libc | SystemError {
     return {
       setsockopt: library.func(`int setsockopt(${name}void *value, uint32_t length)`),
       getsockopt: library.func(`int getsockopt(${name}void *value, void *length)`),
+      socket: library.func('int socket(int domain, int type, int protocol)'),
+      send: library.func('intptr_t send(int fd, void *bytes, size_t length, int flags)'),
+      recv: library.func('intptr_t recv(int fd, void *into, size_t length, int flags)'),
+      setns: library.func('int setns(int fd, int type)'),
+      flock: library.func('int flock(int fd, int operation)'),
+      syscall: library.func('intptr_t syscall(int64 nr, int64 a, int64 b, int64 c, int64 d)'),
+      address: (bytes) => BigInt(koffi.address(bytes)),
       errno: () => koffi.errno(),
     };
   } catch (error) {

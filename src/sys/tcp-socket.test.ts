@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import { suite, test } from 'node:test';
+import { decodeTcpInfo } from '../wire/tcp-info.ts';
 import { ffiMissing } from './libc.ts';
 import { readTcpInfo, readTcpOptions, type TcpOptions, writeTcpOptions } from './tcp-socket.ts';
 
@@ -74,7 +75,7 @@ suite('TCP options by FFI', () => {
 
   test('a fresh connection is established, with no probe out and a short silence', NEEDS, () =>
     withSocket((fd) => {
-      const info = readTcpInfo(fd);
+      const info = decodeTcpInfo(readTcpInfo(fd));
       assert.equal(info.state, 1);
       assert.equal(info.probes, 0);
       assert(info.silentMs < 1_000 && info.rtoMs >= 200, JSON.stringify(info));

@@ -20,20 +20,6 @@ export interface TcpOptions {
   readonly userTimeoutMs: number;
 }
 
-/** What the kernel knows about a connection right now. */
-export interface TcpInfo {
-  /** TCP_ESTABLISHED is 1. */
-  readonly state: number;
-  /** Probes in flight or lost in a row (keepalive or zero window). */
-  readonly probes: number;
-  /** Retransmissions in a row of the oldest unacknowledged data. */
-  readonly retransmits: number;
-  readonly rtoMs: number;
-  readonly rttMs: number;
-  /** Milliseconds since anything arrived: data or a bare acknowledgement. */
-  readonly silentMs: number;
-}
-
 const SOL_SOCKET = 1;
 const SO_KEEPALIVE = 9;
 const IPPROTO_TCP = 6;
@@ -43,8 +29,9 @@ const TCP_KEEPCNT = 6;
 const TCP_INFO = 11;
 const TCP_USER_TIMEOUT = 18;
 
-/** Up to `tcpi_rttvar`, which kernels have filled since 2.6. */
-const TCP_INFO_LENGTH = 76;
+/** All that kernels know by now and some more; an older kernel fills less. */
+const TCP_INFO_ROOM = 512;
+const SO_COOKIE = 57;
 
 function setInt(fd: number, level: number, name: number, value: number, label: string): void {
   const bytes = new Uint8Array(4);
@@ -57,7 +44,8 @@ function get(fd: number, level: number, name: number, length: number, label: str
   const size = new Uint8Array(4);
   new DataView(size.buffer).setUint32(0, length, true);
   must(`getsockopt(${label})`, libc().getsockopt(fd, level, name, bytes, size));
-  return new DataView(bytes.buffer);
+  const filled = new DataView(size.buffer).getUint32(0, true);
+  return new DataView(bytes.buffer, 0, Math.min(filled, length));
 }
 
 function getInt(fd: number, level: number, name: number, label: string): number {
@@ -103,15 +91,20 @@ export function hurryKeepalive(fd: number): void {
   setInt(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1, 'TCP_KEEPIDLE');
 }
 
-/** The connection's live state. Throws `SystemError`. */
-export function readTcpInfo(fd: number): TcpInfo {
-  const info = get(fd, IPPROTO_TCP, TCP_INFO, TCP_INFO_LENGTH, 'TCP_INFO');
-  return {
-    state: info.getUint8(0),
-    retransmits: info.getUint8(2),
-    probes: info.getUint8(3),
-    rtoMs: info.getUint32(8, true) / 1_000,
-    rttMs: info.getUint32(68, true) / 1_000,
-    silentMs: Math.min(info.getUint32(52, true), info.getUint32(56, true)),
-  };
+/** The connection's live state, `struct tcp_info` as it lies in memory. Throws `SystemError`. */
+export function readTcpInfo(fd: number): DataView {
+  return get(fd, IPPROTO_TCP, TCP_INFO, TCP_INFO_ROOM, 'TCP_INFO');
+}
+
+/** The kernel's own name for a socket, the same as sock_diag tells. Throws `SystemError`. */
+export function readSocketCookie(fd: number): number {
+  const cookie = get(fd, SOL_SOCKET, SO_COOKIE, 8, 'SO_COOKIE');
+  return cookie.getUint32(0, true) + cookie.getUint32(4, true) * 2 ** 32;
+}
+
+/** The descriptor under a socket of Node's, or `undefined` for what has no kernel socket. */
+export function descriptorOf(socket: object): number | undefined {
+  const handle = (socket as { _handle?: { fd?: number } | null })._handle;
+  const fd = handle?.fd;
+  return fd !== undefined && fd >= 0 ? fd : undefined;
 }

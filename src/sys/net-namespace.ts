@@ -1,0 +1,63 @@
+/**
+ * Network namespaces (namespaces(7), setns(2)): runs a function inside another one. Only this thread
+ * enters it, and only until the function returns, so it must be synchronous; sockets it opens stay
+ * there.
+ * @module
+ */
+import { closeSync, openSync, statSync } from 'node:fs';
+import { libc, must } from './libc.ts';
+import { SystemError } from './system-error.ts';
+
+const CLONE_NEWNET = 0x4000_0000;
+const OWN = '/proc/thread-self/ns/net';
+
+/** Where `ip netns` and container engines keep names for namespaces. */
+const NAMED = ['/run/netns', '/var/run/netns', '/run/docker/netns'];
+
+/** The file of a namespace: a path, a name of `ip netns`, or the id of a process in it. */
+export function netNamespaceFile(text: string): string | undefined {
+  if (/^\d+$/.test(text)) return existing(`/proc/${text}/ns/net`);
+  if (text.includes('/')) return existing(text);
+  return NAMED.map((place) => existing(`${place}/${text}`)).find((file) => file !== undefined);
+}
+
+function existing(file: string): string | undefined {
+  return statSync(file, { throwIfNoEntry: false }) === undefined ? undefined : file;
+}
+
+/** Runs `body` in the namespace of `file`; `undefined` is our own. Throws `SystemError`. */
+export function inNetNamespace<Result>(file: string | undefined, body: () => Result): Result {
+  if (file === undefined || sameFile(file, OWN)) return body();
+  const home = openSync(OWN, 'r');
+  try {
+    const fd = openSync(file, 'r');
+    try {
+      enter(fd, file);
+    } finally {
+      closeSync(fd);
+    }
+    try {
+      return body();
+    } finally {
+      enter(home, OWN);
+    }
+  } finally {
+    closeSync(home);
+  }
+}
+
+function sameFile(a: string, b: string): boolean {
+  const [one, other] = [statSync(a), statSync(b)];
+  return one.dev === other.dev && one.ino === other.ino;
+}
+
+function enter(fd: number, file: string): void {
+  const result = libc().setns(fd, CLONE_NEWNET);
+  try {
+    must(`setns(${file})`, result);
+  } catch (error) {
+    const { code, message } = error as SystemError;
+    if (code !== 'EPERM') throw error;
+    throw new SystemError(code, `${message}; entering a network namespace needs CAP_SYS_ADMIN`);
+  }
+}

@@ -1,0 +1,147 @@
+/**
+ * sock_diag for TCP (sock_diag(7), linux/inet_diag.h): the request for a dump, a socket of the
+ * answer, and the request that destroys one.
+ * @module
+ */
+import { DecodeError } from './decode-error.ts';
+import { formatIp, formatV4, isMappedV4 } from './ip-address.ts';
+import {
+  encodeNetlink,
+  findAttribute,
+  NETLINK_ACK,
+  NETLINK_DUMP,
+  NETLINK_REQUEST,
+} from './netlink.ts';
+import { decodeTcpInfo, TCP_INFO_LENGTH, type TcpInfo } from './tcp-info.ts';
+
+/** States in the kernel's order (net/tcp_states.h), in the words of RFC 9293. */
+export const TCP_STATES = [
+  'unknown',
+  'established',
+  'syn-sent',
+  'syn-received',
+  'fin-wait-1',
+  'fin-wait-2',
+  'time-wait',
+  'closed',
+  'close-wait',
+  'last-ack',
+  'listen',
+  'closing',
+  'new-syn-received',
+] as const;
+export type TcpState = (typeof TCP_STATES)[number];
+
+/** Which of its timers runs: retransmission, keepalive, zero window probe. */
+export const TCP_TIMERS = ['off', 'retransmit', 'keepalive', 'time-wait', 'persist'] as const;
+export type TcpTimer = (typeof TCP_TIMERS)[number];
+
+/** A socket as the kernel lists it. */
+export interface DiagSocket {
+  /** `ipv4` also for an IPv6 socket that talks IPv4. */
+  readonly family: 'ipv4' | 'ipv6';
+  readonly state: TcpState;
+  readonly timer: TcpTimer;
+  readonly timerMs: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** The kernel's own name for the socket: never given twice while the machine runs. */
+  readonly cookie: number;
+  readonly uid: number;
+  /** Of its file; 0 if no process has it. */
+  readonly inode: number;
+  /** The control group it was made in, where the kernel tells. */
+  readonly cgroupId: number | undefined;
+  readonly info: TcpInfo | undefined;
+  /** How the kernel wants to be told which socket is meant. */
+  readonly key: DiagKey;
+}
+
+/** Family and `struct inet_diag_sockid`, cookie included. */
+export interface DiagKey {
+  readonly family: number;
+  readonly id: Uint8Array;
+}
+
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const SOCK_DIAG_BY_FAMILY = 20;
+const SOCK_DESTROY = 21;
+const IPPROTO_TCP = 6;
+const INET_DIAG_INFO = 2;
+const INET_DIAG_CGROUP_ID = 21;
+const REQUEST_LENGTH = 56;
+const MESSAGE_LENGTH = 72;
+const ID_AT = 4;
+const ID_LENGTH = 48;
+const EVERY_STATE = 0xffff_ffff;
+
+/** Asks for every TCP socket of a family in one of `states`, with TCP_INFO. */
+export function encodeDumpRequest(family: number, states: readonly TcpState[]): Uint8Array {
+  const mask = states.reduce((bits, state) => bits | (1 << TCP_STATES.indexOf(state)), 0);
+  const flags = NETLINK_REQUEST | NETLINK_DUMP;
+  return encodeNetlink(
+    SOCK_DIAG_BY_FAMILY,
+    flags,
+    request(family, 1 << (INET_DIAG_INFO - 1), mask),
+  );
+}
+
+/** Asks to destroy one socket (CAP_NET_ADMIN): its owner sees ECONNABORTED, its peer a RST. */
+export function encodeDestroyRequest({ family, id }: DiagKey): Uint8Array {
+  const payload = request(family, 0, EVERY_STATE);
+  payload.set(id, REQUEST_LENGTH - ID_LENGTH);
+  return encodeNetlink(SOCK_DESTROY, NETLINK_REQUEST | NETLINK_ACK, payload);
+}
+
+function request(family: number, extensions: number, states: number): Uint8Array {
+  const payload = new Uint8Array(REQUEST_LENGTH);
+  payload.set([family, IPPROTO_TCP, extensions]);
+  new DataView(payload.buffer).setUint32(4, states, true);
+  return payload;
+}
+
+/** The socket of a message's payload. Throws `DecodeError`. */
+export function decodeDiagSocket(view: DataView, from: number, to: number): DiagSocket {
+  if (to - from < MESSAGE_LENGTH || to > view.byteLength) {
+    throw new DecodeError('inet-diag', 'cut-short', to - from);
+  }
+  const bytes = new Uint8Array(view.buffer, view.byteOffset);
+  const family = view.getUint8(from);
+  if (family !== AF_INET && family !== AF_INET6) {
+    throw new DecodeError('inet-diag', 'bad-family', family);
+  }
+  const id = from + ID_AT;
+  const [source, destination] = [id + 4, id + 20];
+  const v4 = family === AF_INET;
+  const address = (at: number) => (v4 ? formatV4(bytes, at) : formatIp(bytes, at));
+  const attributes = from + MESSAGE_LENGTH;
+  const info = findAttribute(view, attributes, to, INET_DIAG_INFO);
+  const cgroup = findAttribute(view, attributes, to, INET_DIAG_CGROUP_ID);
+  return {
+    family: v4 || isMappedV4(bytes, destination) ? 'ipv4' : 'ipv6',
+    state: TCP_STATES[view.getUint8(from + 1)] ?? 'unknown',
+    timer: TCP_TIMERS[view.getUint8(from + 2)] ?? 'off',
+    timerMs: view.getUint32(from + 52, true),
+    localAddress: address(source),
+    localPort: view.getUint16(id),
+    remoteAddress: address(destination),
+    remotePort: view.getUint16(id + 2),
+    cookie: decodeCookie(view, id + 40),
+    uid: view.getUint32(from + 64, true),
+    inode: view.getUint32(from + 68, true),
+    cgroupId: cgroup?.length === 8 ? decodeCookie(view, cgroup.at) : undefined,
+    info:
+      info !== undefined && info.length >= TCP_INFO_LENGTH
+        ? decodeTcpInfo(view, info.at)
+        : undefined,
+    key: { family, id: bytes.slice(id, id + ID_LENGTH) },
+  };
+}
+
+/** A 64-bit number that counts up from 1, and so is exact as a JavaScript number. */
+export function decodeCookie(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
+}
