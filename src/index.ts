@@ -1,9 +1,11 @@
 /**
- * The everyday library: hold a socket with `keepAlive`, watch a link by its URL with `createLink`,
- * or run the machine yourself with `Keepalive`. Path groups are `linkhold/path`, codecs
+ * The everyday library: hold a socket with `keepAlive`, look at one with `inspect`, watch a link by its
+ * URL with `createLink`, or run the machine yourself with `Keepalive`. Path groups are `linkhold/path`, codecs
  * `linkhold/wire/<format>`. Named re-exports, nothing else.
  * @module
  */
+export { type Inspection, inspect } from './host/inspect.ts';
+export { type Detection, RISKS, type Risk } from './host/risk.ts';
 export {
   type Evidence,
   Keepalive,
@@ -17,6 +19,7 @@ export {
 export {
   detectionBoundMs,
   largestSilenceMs,
+  type Profile,
   type ProfileName,
   profiles,
   resolveTiming,
@@ -38,7 +41,9 @@ export type {
 } from './link/link.ts';
 export { createLink } from './link/registry.ts';
 export { SystemError } from './sys/system-error.ts';
+export type { TcpOptions } from './sys/tcp-socket.ts';
 export { formatDuration, parseDuration } from './time/duration.ts';
 export type { Instant } from './time/instant.ts';
 export { UsageError } from './time/usage-error.ts';
 export { DecodeError } from './wire/decode-error.ts';
+export type { TcpInfo } from './wire/tcp-info.ts';

@@ -25,16 +25,20 @@ export function groupConnections<Item>(
   listening: ReadonlySet<number>,
   alike: (item: Item) => string,
 ): ConnectionGroup<Item>[] {
-  const groups = Map.groupBy(items, (item) => {
-    const record = recordOf(item);
-    return JSON.stringify([processOf(record), endOf(record, listening), alike(item)]);
-  });
-  return [...groups.values()].flatMap((group) => {
-    const [first, ...others] = group;
-    if (first === undefined) return [];
-    const record = recordOf(first);
+  const groups = new Map<string, [Item, ...Item[]]>();
+  for (const item of items) {
+    const { socket, owner } = recordOf(item);
+    const near = listening.has(socket.localPort);
+    const end = near ? socket.localPort : `${socket.remoteAddress} ${socket.remotePort}`;
+    const key = `${owner?.pid ?? `user ${socket.uid} ${socket.inode === 0}`} ${near} ${end} ${alike(item)}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [item]);
+    else group.push(item);
+  }
+  return Array.from(groups.values(), (group) => {
+    const record = recordOf(group[0]);
     const connections = `${group.length} ${endOf(record, listening)}`;
-    return { process: processOf(record), connections, items: [first, ...others] };
+    return { process: processOf(record), connections, items: group };
   });
 }
 

@@ -4,7 +4,7 @@
  */
 import { resetSocket } from '../host/reset.ts';
 import { namespaceOf, selector } from '../host/selection.ts';
-import { localOf, remoteOf, reportSocket } from '../host/socket-report.ts';
+import { judgeOf, localOf, remoteOf, reportSocket } from '../host/socket-report.ts';
 import { readSocketTable, type SocketRecord } from '../host/socket-table.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { processOf } from './connections.ts';
@@ -26,7 +26,7 @@ export function reset(text: string, flags: ConnectionFlags): number {
   const found = records.filter((record) => named(record) && selects(record));
   const record = theOnly(found, text);
   resetSocket(record, namespace);
-  if (flags.json === true) printJson({ reset: reportSocket(record, retries2) });
+  if (flags.json === true) printJson({ reset: reportSocket(record, judgeOf(retries2)(record)) });
   else print(`reset ${describe(record)}`);
   return 0;
 }

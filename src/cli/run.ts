@@ -29,9 +29,14 @@ const SETTLED_MS = 10_000;
 /** Resolves with 0 when told to stop. Throws `UsageError` and `SystemError`. */
 export async function run(file: string, flags: RunFlags): Promise<number> {
   if (flags.check === true) {
-    const { links, groups, relays } = loadConfig(file);
+    const { links, groups, relays, protect } = loadConfig(file);
     const count = (entries: object) => Object.keys(entries).length;
-    const counts = { links: count(links), groups: count(groups), relays: count(relays) };
+    const counts = {
+      links: count(links),
+      groups: count(groups),
+      relays: count(relays),
+      ...(protect.length === 0 ? {} : { 'protect rules': protect.length }),
+    };
     const parts = Object.entries(counts).map(([noun, number]) => `${number} ${noun}`);
     if (flags.json === true) printJson({ file, good: true, ...counts });
     else print(`${file}: good, ${parts.join(', ')}`);

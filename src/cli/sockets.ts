@@ -3,9 +3,9 @@
  * never would.
  * @module
  */
-import { RISKS, type Risk } from '../host/risk.ts';
+import { type Judgement, RISKS, type Risk } from '../host/risk.ts';
 import { namespaceOf, selector } from '../host/selection.ts';
-import { isLoopback, reportSocket, type SocketReport } from '../host/socket-report.ts';
+import { isLoopback, judgeOf, reportSocket } from '../host/socket-report.ts';
 import { readSocketTable, type SocketRecord, type SocketTable } from '../host/socket-table.ts';
 import { formatDuration } from '../time/duration.ts';
 import { groupConnections } from './connections.ts';
@@ -19,7 +19,7 @@ export interface SocketFlags extends ConnectionFlags {
 
 interface Row {
   readonly record: SocketRecord;
-  readonly report: SocketReport;
+  readonly judgement: Judgement | undefined;
 }
 
 const SAY: Readonly<Record<Risk, string>> = {
@@ -35,32 +35,43 @@ export function sockets(flags: SocketFlags): number {
   const [pid, port] = [pidOf(flags.pid), portOf(flags.port)];
   const table = readSocketTable(namespaceOf(flags.netns, pid));
   const selects = selector({ pid, port });
+  const judged = judgeOf(table.retries2);
   const rows = table.records
     .filter((record) => selects(record) && (flags.all === true || !isLoopback(record.socket)))
-    .map((record) => ({ record, report: reportSocket(record, table.retries2) }))
-    .filter(({ report }) => flags.risky !== true || report.risks.length > 0)
-    .toSorted(worstFirst);
-  if (flags.json === true) printJson(rows.map(({ report }) => report));
-  else render(rows, table, flags);
+    .map((record) => ({ record, judgement: judged(record) }))
+    .filter(({ judgement }) => flags.risky !== true || isRisky(judgement));
+  if (flags.json === true) {
+    const sorted = rows.toSorted(worstFirst);
+    printJson(sorted.map(({ record, judgement }) => reportSocket(record, judgement)));
+  } else {
+    render(rows, table, flags);
+  }
   tellWhatIsMissing(rows, table);
   return flags.risky === true && rows.length > 0 ? 1 : 0;
 }
 
+function isRisky(judgement: Judgement | undefined): boolean {
+  return judgement !== undefined && judgement.risks.length > 0;
+}
+
+/** Alike connections in a row, the worst process first and its worst connections first in it. */
 function render(rows: readonly Row[], table: SocketTable, flags: SocketFlags): void {
   const groups = groupConnections(
     rows,
     ({ record }) => record,
     table.listening,
-    ({ report: { detection, advice, state } }) => JSON.stringify([detection, advice, state]),
+    ({ record, judgement }) =>
+      `${record.socket.state} ${judgement?.detection.idleMs} ${judgement?.advice}`,
   );
+  groups.sort((a, b) => worstFirst(a.items[0], b.items[0]));
   const byProcess = Map.groupBy(groups, ({ process }) => process);
   const lines: string[][] = [];
   for (const [process, members] of byProcess) {
     for (const [index, { connections, items }] of members.entries()) {
-      const { report } = items[0];
-      const state = report.state === 'established' ? '' : ` ${report.state}`;
-      const name = index === 0 ? process : '';
-      lines.push([name, `${connections}${state}`, ...detectionOf(report), adviceFor(report)]);
+      const [row] = items;
+      const { state } = row.record.socket;
+      const where = state === 'established' ? connections : `${connections} ${state}`;
+      lines.push([index === 0 ? process : '', where, ...detectionOf(row), adviceFor(row)]);
     }
   }
   if (lines.length > 0) {
@@ -72,28 +83,32 @@ function render(rows: readonly Row[], table: SocketTable, flags: SocketFlags): v
   for (const line of summary(rows, flags)) print(line);
 }
 
-function detectionOf({ detection, keepalive }: SocketReport): [string, string] {
-  if (detection === null) return keepalive === null ? ['unknown', 'unknown'] : ['soon', 'soon'];
-  const { idleMs, inFlightMs } = detection;
+function detectionOf({ record, judgement }: Row): [string, string] {
+  if (judgement === undefined) {
+    return record.options === undefined ? ['unknown', 'unknown'] : ['soon', 'soon'];
+  }
+  const { idleMs, inFlightMs } = judgement.detection;
   const idle = idleMs === null ? paint('red', 'never') : formatDuration(idleMs);
   return [idle, formatDuration(inFlightMs)];
 }
 
-function adviceFor({ advice, risks, cookie }: SocketReport): string {
-  if (advice === null) return '';
+function adviceFor({ record, judgement }: Row): string {
+  if (judgement === undefined || judgement.advice === null) return '';
+  const { advice, risks } = judgement;
   const [worst] = risks;
+  const cookie = record.socket.cookie.toString(16);
   const line = worst === 'half-open-suspect' ? `${advice}: linkhold reset ${cookie}` : advice;
   return paint(worst === 'in-flight-hole' || worst === 'one-loss-kills' ? 'yellow' : 'red', line);
 }
 
 /** How many there are, what is risky, and the one command that mends it. */
 function summary(rows: readonly Row[], { pid, port, netns, all }: SocketFlags): string[] {
-  const processes = new Set(rows.flatMap(({ report }) => report.pid ?? []));
+  const processes = new Set(rows.flatMap(({ record }) => record.owner?.pid ?? []));
   const count = (number: number, noun: string, many: string) =>
     `${number} ${number === 1 ? noun : many}`;
   const total = `${count(rows.length, 'connection', 'connections')} of ${count(processes.size, 'process', 'processes')}`;
   const kinds = RISKS.flatMap((risk) => {
-    const number = rows.filter(({ report }) => report.risks.includes(risk)).length;
+    const number = rows.filter(({ judgement }) => judgement?.risks.includes(risk)).length;
     return number === 0 ? [] : [`  ${number} ${SAY[risk]}`];
   });
   const loopback = all === true ? '' : '; loopback is listed with --all';
@@ -107,22 +122,19 @@ function summary(rows: readonly Row[], { pid, port, netns, all }: SocketFlags): 
   return [`${total}${loopback}`, ...kinds, `Mend them while they run: ${paint('bold', mend)}`];
 }
 
-/** The worst process first, in it the worst connection; alike ones by process. */
 function worstFirst(a: Row, b: Row): number {
-  return (
-    severity(a.report) - severity(b.report) ||
-    (a.report.pid ?? Number.POSITIVE_INFINITY) - (b.report.pid ?? Number.POSITIVE_INFINITY)
-  );
+  return severity(a) - severity(b) || (a.record.owner?.pid ?? 0) - (b.record.owner?.pid ?? 0);
 }
 
-function severity({ risks: [worst] }: SocketReport): number {
+function severity({ judgement }: Row): number {
+  const [worst] = judgement?.risks ?? [];
   return worst === undefined ? RISKS.length : RISKS.indexOf(worst);
 }
 
 function tellWhatIsMissing(rows: readonly Row[], { withoutBpf }: SocketTable): void {
-  const hidden = rows.filter(({ report }) => report.keepalive === null);
+  const hidden = rows.filter(({ record }) => record.options === undefined);
   if (withoutBpf === undefined || hidden.length === 0) return;
-  const reasons = new Set(hidden.map(({ report }) => report.unreadable));
+  const reasons = new Set(hidden.map(({ record }) => record.unreadable));
   const text = `the options of ${hidden.length} of ${rows.length} connections cannot be seen`;
   process.stderr.write(`linkhold: ${text}: ${[...reasons].join('; ')} (${withoutBpf.message})\n`);
 }

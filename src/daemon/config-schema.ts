@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from 'zod';
+import { MOST_RULES } from '../host/rule.ts';
 import type { ProfileName, TimingInput } from '../keepalive/timing.ts';
 import { OLD_FLOWS, type OldFlows } from '../relay/relay.ts';
 
@@ -56,12 +57,25 @@ export interface ResponderEntry {
   readonly keyFile?: string | undefined;
 }
 
+/** Keepalive for connections of other programs on this machine, those that exist and those to come. */
+export interface ProtectEntry extends Omit<TimingInput, 'beat'> {
+  /** Of either end. Default: any. */
+  readonly port?: number | undefined;
+  /** Of the remote end: an address or a prefix. Default: any. */
+  readonly to?: string | undefined;
+  /** Only what this control group and those below it have. Default: all of the machine. */
+  readonly cgroup?: string | undefined;
+  /** The program cannot undo it. Default: it can. */
+  readonly lock?: boolean | undefined;
+}
+
 /** A whole file, as written: durations are still text. */
 export interface Config {
   readonly links: Readonly<Record<string, LinkEntry>>;
   readonly groups: Readonly<Record<string, GroupEntry>>;
   readonly relays: Readonly<Record<string, RelayEntry>>;
   readonly respond: readonly ResponderEntry[];
+  readonly protect: readonly ProtectEntry[];
 }
 
 const PROFILE_NAMES: readonly [ProfileName, ...ProfileName[]] = [
@@ -81,14 +95,26 @@ const name = z.string().regex(NAME);
 const duration = z.string({ error: 'write a duration with its unit: 500ms, 45s, 10m, 2h' });
 const count = z.int().min(1).max(1_000);
 
-const link = z.strictObject({
-  url: z.string(),
+const timing = {
   profile: z.enum(PROFILE_NAMES).optional(),
   time: duration.optional(),
   interval: duration.optional(),
   probes: z.int().optional(),
   userTimeout: duration.optional(),
+};
+
+const link = z.strictObject({
+  url: z.string(),
+  ...timing,
   beat: duration.optional(),
+});
+
+const protect = z.strictObject({
+  port: z.int().min(1).max(65_535).optional(),
+  to: z.string().optional(),
+  cgroup: z.string().optional(),
+  lock: z.boolean().optional(),
+  ...timing,
 });
 
 const path = z.strictObject({
@@ -130,4 +156,5 @@ export const configSchema: z.ZodType<Config> = z.strictObject({
   groups: section(z.record(name, group), {}),
   relays: section(z.record(name, relay), {}),
   respond: section(z.array(responder).max(1_000), []),
+  protect: section(z.array(protect).max(MOST_RULES), []),
 });

@@ -116,7 +116,13 @@ suite('a good configuration', () => {
     ['an empty document', '---\n...\n'],
   ] as const) {
     test(`${what} describes nothing, and nothing is what it starts`, () => {
-      assert.deepEqual(parseConfig(text, 'f'), { links: {}, groups: {}, relays: {}, respond: [] });
+      assert.deepEqual(parseConfig(text, 'f'), {
+        links: {},
+        groups: {},
+        relays: {},
+        respond: [],
+        protect: [],
+      });
     });
   }
 

@@ -5,6 +5,9 @@
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { z } from 'zod';
+import { describeMatch, parseTo, type Rule } from '../host/rule.ts';
+import { tcpLimitsOf } from '../keepalive/tcp-limits.ts';
+import { resolveTiming } from '../keepalive/timing.ts';
 import { readKey } from '../link/beat-auth.ts';
 import { createLink, linkTarget } from '../link/registry.ts';
 import { PathGroup, type PathGroupConfig } from '../path/path-group.ts';
@@ -133,6 +136,7 @@ function buildAll(config: Config): void {
     readKey(source, `respond.${index}`);
     claim(`respond.${index}.listen`, `udp ${listen}`);
   }
+  protectRules(config);
 }
 
 function checkGroup(config: PathGroupConfig, where: string): void {
@@ -176,6 +180,24 @@ export function pathTargets(
     targets.set(link, { ...target, ...(to === undefined ? {} : parseAddress(to, where)) });
   }
   return targets;
+}
+
+/** The rules of each control group; `undefined` is the machine's. Throws `UsageError`. */
+export function protectRules(config: Config): ReadonlyMap<string | undefined, readonly Rule[]> {
+  const groups = new Map<string | undefined, Rule[]>();
+  for (const [index, entry] of config.protect.entries()) {
+    const where = `protect.${index}`;
+    const { port = 0, to, cgroup, lock = false, ...timing } = entry;
+    const prefix = to === undefined ? undefined : parseTo(to, `${where}.to`);
+    const options = { enabled: true, ...tcpLimitsOf(resolveTiming(timing, where), where) };
+    const rule: Rule = { port, to: prefix, options, lock };
+    const rules = groups.get(cgroup) ?? [];
+    if (rules.some((other) => describeMatch(other) === describeMatch(rule))) {
+      throw new UsageError('bad-config', `${where}: ${describeMatch(rule)} has a rule already`);
+    }
+    groups.set(cgroup, [...rules, rule]);
+  }
+  return groups;
 }
 
 /** How long a relay lets old flows end by themselves. */

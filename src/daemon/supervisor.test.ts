@@ -13,7 +13,7 @@ import { Daemon } from './daemon.ts';
 import { EventLog, type LoggedEvent } from './event-log.ts';
 import { Supervisor } from './supervisor.ts';
 
-const NOTHING: Config = { links: {}, groups: {}, relays: {}, respond: [] };
+const NOTHING: Config = { links: {}, groups: {}, relays: {}, respond: [], protect: [] };
 const BOUND_MS = 5_000;
 const SLOW = { time: '60s', interval: '10s' } as const;
 const QUICK = { time: '200ms', interval: '100ms', probes: 3 } as const;
@@ -192,6 +192,7 @@ suite('a reload touches only what differs', { timeout: 30_000 }, () => {
     const { supervisor } = supervise(t);
     const [listen, udp] = [await freePort(), await freeUdpPort()];
     const config: Config = {
+      ...NOTHING,
       links: { a: { url: `tcp://127.0.0.1:${port}`, ...SLOW } },
       groups: { g: { paths: [{ link: 'a' }] } },
       relays: { r: { listen: `127.0.0.1:${listen}`, group: 'g' } },
@@ -242,6 +243,7 @@ suite('a relay follows the path its group uses', { timeout: 30_000 }, () => {
     const [udpA, udpB, relay] = [await freeUdpPort(), await freeUdpPort(), await freePort()];
     const link = (port: number): LinkEntry => ({ url: `beat://127.0.0.1:${port}?key=k`, ...QUICK });
     const config: Config = {
+      ...NOTHING,
       links: { a: link(udpA), b: link(udpB) },
       groups: {
         g: {

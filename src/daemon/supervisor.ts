@@ -14,6 +14,7 @@ import { graceMs, groupConfig, pathTargets } from './config.ts';
 import type { Config, ResponderEntry } from './config-schema.ts';
 import type { EventLog } from './event-log.ts';
 import { GroupRunner, type GroupStatus } from './group-runner.ts';
+import { Protector } from './protector.ts';
 
 /** A relay as shown to people and programs. */
 export interface RelayStatus extends RelayCounts {
@@ -25,7 +26,7 @@ export interface RelayStatus extends RelayCounts {
   readonly pid: number;
 }
 
-const NOTHING: Config = { links: {}, groups: {}, relays: {}, respond: [] };
+const NOTHING: Config = { links: {}, groups: {}, relays: {}, respond: [], protect: [] };
 
 export class Supervisor {
   readonly #log: EventLog;
@@ -33,6 +34,7 @@ export class Supervisor {
   readonly #groups = new Map<string, GroupRunner>();
   readonly #relays = new Map<string, Relay>();
   readonly #responders = new Map<string, BeatResponder>();
+  readonly #protector = new Protector();
   #config: Config = NOTHING;
   /** Where each path of each group leads. */
   #targets: ReadonlyMap<string, ReturnType<typeof pathTargets>> = new Map();
@@ -42,7 +44,7 @@ export class Supervisor {
   }
 
   /**
-   * Makes what runs equal to `next`. Listeners that cannot be opened are told together, as one
+   * Makes what runs equal to `next`. Listeners that cannot be opened and rules that cannot be kept are told together, as one
    * `SystemError` at the end; everything else runs then.
    */
   async apply(next: Config): Promise<void> {
@@ -64,6 +66,11 @@ export class Supervisor {
     failures.push(...this.#applyLinks(now, next));
     for (const name of Object.keys(next.relays)) {
       if (!this.#relays.has(name)) await tried(() => this.#startRelay(name));
+    }
+    if (!isDeepStrictEqual(now.protect, next.protect)) {
+      await tried(async () => {
+        for (const line of this.#protector.apply(next)) this.#note(line);
+      });
     }
     const [first, ...others] = failures;
     if (first === undefined) return;

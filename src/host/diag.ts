@@ -8,7 +8,6 @@ import { SystemError } from '../sys/system-error.ts';
 import {
   AF_INET,
   AF_INET6,
-  type DiagKey,
   type DiagSocket,
   decodeDiagSocket,
   encodeDestroyRequest,
@@ -29,19 +28,18 @@ const MOST_DUMPS = 3;
 
 /** Every TCP socket in one of `states` of the namespace this thread is in. Throws `SystemError`. */
 export function listSockets(states: readonly TcpState[]): DiagSocket[] {
-  return withSocket((netlink) => [
-    ...dump(netlink, AF_INET, states),
-    ...dump(netlink, AF_INET6, states),
-  ]);
+  return withSocket((netlink) =>
+    dump(netlink, AF_INET, states).concat(dump(netlink, AF_INET6, states)),
+  );
 }
 
 /**
  * Destroys the socket: its owner sees ECONNABORTED and its peer a RST. Throws `SystemError`: ENOENT
  * where the socket is gone, EPERM without CAP_NET_ADMIN.
  */
-export function destroySocket(key: DiagKey): void {
+export function destroySocket(socket: DiagSocket): void {
   withSocket((netlink) => {
-    netlink.send(encodeDestroyRequest(key));
+    netlink.send(encodeDestroyRequest(socket));
     const view = netlink.receive();
     for (const message of decodeNetlink(view)) {
       if (message.type === NETLINK_ERROR) refuse('SOCK_DESTROY', netlinkErrno(view, message));
@@ -59,12 +57,15 @@ function withSocket<Result>(body: (netlink: NetlinkSocket) => Result): Result {
 }
 
 function dump(netlink: NetlinkSocket, family: number, states: readonly TcpState[]): DiagSocket[] {
-  const byCookie = new Map<number, DiagSocket>();
-  for (let round = 1; ; round += 1) {
+  const first = dumpOnce(netlink, family, states);
+  if (!first.interrupted) return first.sockets;
+  const byCookie = new Map(first.sockets.map((socket) => [socket.cookie, socket]));
+  for (let round = 2; round <= MOST_DUMPS; round += 1) {
     const { sockets, interrupted } = dumpOnce(netlink, family, states);
     for (const socket of sockets) byCookie.set(socket.cookie, socket);
-    if (!interrupted || round === MOST_DUMPS) return [...byCookie.values()];
+    if (!interrupted) break;
   }
+  return [...byCookie.values()];
 }
 
 function dumpOnce(netlink: NetlinkSocket, family: number, states: readonly TcpState[]) {

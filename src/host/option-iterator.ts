@@ -54,10 +54,8 @@ const onStack = (at: number) => at - RECORD_LENGTH;
 const SCRATCH = onStack(0) - 8;
 
 /** The options of every socket of the namespace this thread is in, by cookie. */
-export function readAllOptions(): Map<number, TcpOptions> {
-  const found = new Map<number, TcpOptions>();
-  for (const [cookie, { options }] of run(undefined)) found.set(cookie, options);
-  return found;
+export function readAllOptions(): ReadonlyMap<number, FoundOptions> {
+  return run(undefined);
 }
 
 /** Sets the options of the sockets with these cookies; answers what each of those still there holds. */
@@ -100,21 +98,31 @@ function run(targets: number | undefined): Map<number, FoundOptions> {
   const records = closing(program, () => iterate(program));
   const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
   const found = new Map<number, FoundOptions>();
+  // Most connections of a machine are alike: what is the same is the same object.
+  const known = new Map<string, FoundOptions>();
   for (let at = 0; at + RECORD_LENGTH <= records.length; at += RECORD_LENGTH) {
     const word = (offset: number) => view.getUint32(at + offset, true);
-    const options = {
-      enabled: word(8) !== 0,
-      timeMs: word(12) * 1_000,
-      intervalMs: word(16) * 1_000,
-      probes: word(20),
-      userTimeoutMs: word(24),
-    };
-    found.set(decodeCookie(view, at), {
-      options,
-      errno: Math.abs(view.getInt32(at + ERROR_AT, true)),
-    });
+    const alike = `${word(8)} ${word(12)} ${word(16)} ${word(20)} ${word(24)} ${word(ERROR_AT)}`;
+    let held = known.get(alike);
+    if (held === undefined) {
+      held = decodeFound(view, at);
+      known.set(alike, held);
+    }
+    found.set(decodeCookie(view, at), held);
   }
   return found;
+}
+
+function decodeFound(view: DataView, at: number): FoundOptions {
+  const word = (offset: number) => view.getUint32(at + offset, true);
+  const options = {
+    enabled: word(8) !== 0,
+    timeMs: word(12) * 1_000,
+    intervalMs: word(16) * 1_000,
+    probes: word(20),
+    userTimeoutMs: word(24),
+  };
+  return { options, errno: Math.abs(view.getInt32(at + ERROR_AT, true)) };
 }
 
 /** Called by the kernel for each socket in turn, with the socket locked. */

@@ -11,7 +11,7 @@ import type { SocketRecord } from './socket-table.ts';
 /** Destroys this very socket. Throws `SystemError`: EPERM, or ENOENT if it is gone by now. */
 export function resetSocket({ socket }: SocketRecord, namespace: string | undefined): void {
   try {
-    inNetNamespace(namespace, () => destroySocket(socket.key));
+    inNetNamespace(namespace, () => destroySocket(socket));
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     const { code, message } = error;

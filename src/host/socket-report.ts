@@ -5,7 +5,7 @@
  */
 import type { TcpOptions } from '../sys/tcp-socket.ts';
 import type { DiagSocket, TcpState, TcpTimer } from '../wire/inet-diag.ts';
-import { type Detection, judge, type Risk } from './risk.ts';
+import { type Detection, type Judgement, judge, type Risk } from './risk.ts';
 import type { SocketRecord } from './socket-table.ts';
 
 /** One element of `linkhold sockets --json`. */
@@ -33,26 +33,35 @@ export interface SocketReport {
 /** A connection before it is made, or after its program is done with it: the kernel limits those. */
 const LIMITED: readonly TcpState[] = ['syn-sent', 'last-ack', 'closing'];
 
-export function reportSocket(record: SocketRecord, retries2: number): SocketReport {
+/** Judges the connections of a table; `undefined` where options are unknown or the kernel ends it. */
+export function judgeOf(retries2: number): (record: SocketRecord) => Judgement | undefined {
+  const known = new Map<TcpOptions, Judgement>();
+  return ({ socket, options }) => {
+    const { inode, state, info } = socket;
+    if (options === undefined || inode === 0 || LIMITED.includes(state)) return undefined;
+    if (info !== undefined && info.probes + info.retransmits > 0) {
+      return judge({ ...options, retries2, unanswered: info });
+    }
+    const judgement = known.get(options) ?? judge({ ...options, retries2 });
+    known.set(options, judgement);
+    return judgement;
+  };
+}
+
+export function reportSocket(record: SocketRecord, judgement: Judgement | undefined): SocketReport {
   const { socket, options, owner, unreadable } = record;
-  const { family, state, info } = socket;
-  const limited = socket.inode === 0 || LIMITED.includes(state);
-  const judgement =
-    options === undefined || limited
-      ? undefined
-      : judge({ ...options, retries2, unanswered: info });
   return {
-    family,
+    family: socket.family,
     local: localOf(socket),
     remote: remoteOf(socket),
-    state,
+    state: socket.state,
     pid: owner?.pid ?? null,
     process: owner?.name ?? null,
     cookie: socket.cookie.toString(16),
     keepalive: options ?? null,
     ...(unreadable === undefined ? {} : { unreadable }),
     timer: socket.timer === 'off' ? null : { kind: socket.timer, expiresMs: socket.timerMs },
-    idleMs: info?.silentMs ?? null,
+    idleMs: socket.info?.silentMs ?? null,
     detection: judgement?.detection ?? null,
     risks: judgement?.risks ?? [],
     advice: judgement?.advice ?? null,

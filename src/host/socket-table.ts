@@ -78,7 +78,7 @@ export function readSocketTable(namespace?: string): SocketTable {
   }
   const owners = ownersOf();
   const records = sockets.flatMap((socket) => {
-    const options = found.get(socket.cookie);
+    const options = found.get(socket.cookie)?.options;
     // It was closed in between.
     if (options === undefined) return [];
     const owner = owners(socket.inode);

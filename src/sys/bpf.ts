@@ -37,6 +37,7 @@ export const BPF_ITERATOR = { type: 26, attach: 28 } as const;
 export type BpfKind = typeof BPF_SOCK_OPS | typeof BPF_SETSOCKOPT | typeof BPF_ITERATOR;
 
 const LOG_LENGTH = 256 * 1_024;
+const MOST_DISTURBANCES = 20;
 const LINK_CGROUP = 3;
 const NAME_LENGTH = 15;
 /** The kernel's iterators answer with at most 32 KiB a read. */
@@ -80,6 +81,17 @@ function call(command: keyof typeof COMMANDS, attributes: Attributes): number {
 
 function ask(command: keyof typeof COMMANDS, attributes: Attributes): number {
   return must(`bpf(${command})`, call(command, attributes));
+}
+
+/** The verifier gives up with EAGAIN where a signal arrives meanwhile: then it is asked again. */
+function askUndisturbed(command: keyof typeof COMMANDS, attributes: Attributes): number {
+  for (let left = MOST_DISTURBANCES; ; left -= 1) {
+    try {
+      return ask(command, attributes);
+    } catch (error) {
+      if ((error as SystemError).code !== 'EAGAIN' || left === 0) throw error;
+    }
+  }
 }
 
 /** `false` for ENOENT, else `true`. */
@@ -170,7 +182,7 @@ export function loadProgram(
     .u32(68, attach)
     .u32(108, btfId);
   try {
-    return ask('programLoad', attributes);
+    return askUndisturbed('programLoad', attributes);
   } catch (error) {
     // EPERM and the like are no matter of the program; the rest is told by the verifier's log.
     if (!(error instanceof SystemError) || !['EACCES', 'EINVAL'].includes(error.code)) throw error;

@@ -4,7 +4,7 @@
  * @module
  */
 import { DecodeError } from './decode-error.ts';
-import { formatIp, formatV4, isMappedV4 } from './ip-address.ts';
+import { formatIp, formatV4, isMappedV4, parseIp } from './ip-address.ts';
 import {
   encodeNetlink,
   findAttribute,
@@ -55,14 +55,10 @@ export interface DiagSocket {
   /** The control group it was made in, where the kernel tells. */
   readonly cgroupId: number | undefined;
   readonly info: TcpInfo | undefined;
-  /** How the kernel wants to be told which socket is meant. */
-  readonly key: DiagKey;
-}
-
-/** Family and `struct inet_diag_sockid`, cookie included. */
-export interface DiagKey {
-  readonly family: number;
-  readonly id: Uint8Array;
+  /** AF_INET or AF_INET6, whatever it talks. */
+  readonly socketFamily: number;
+  /** The device it is bound to; 0: none. */
+  readonly interfaceIndex: number;
 }
 
 export const AF_INET = 2;
@@ -76,6 +72,9 @@ const REQUEST_LENGTH = 56;
 const MESSAGE_LENGTH = 72;
 const ID_AT = 4;
 const ID_LENGTH = 48;
+/** Within the id: addresses of 16 bytes, of which IPv4 fills the first 4. */
+const LOCAL_AT = 4;
+const REMOTE_AT = 20;
 const EVERY_STATE = 0xffff_ffff;
 
 /** Asks for every TCP socket of a family in one of `states`, with TCP_INFO. */
@@ -90,10 +89,23 @@ export function encodeDumpRequest(family: number, states: readonly TcpState[]): 
 }
 
 /** Asks to destroy one socket (CAP_NET_ADMIN): its owner sees ECONNABORTED, its peer a RST. */
-export function encodeDestroyRequest({ family, id }: DiagKey): Uint8Array {
-  const payload = request(family, 0, EVERY_STATE);
-  payload.set(id, REQUEST_LENGTH - ID_LENGTH);
+export function encodeDestroyRequest(socket: DiagSocket): Uint8Array {
+  const payload = request(socket.socketFamily, 0, EVERY_STATE);
+  const id = REQUEST_LENGTH - ID_LENGTH;
+  const view = new DataView(payload.buffer);
+  view.setUint16(id, socket.localPort);
+  view.setUint16(id + 2, socket.remotePort);
+  payload.set(addressBytes(socket.localAddress, socket.socketFamily), id + LOCAL_AT);
+  payload.set(addressBytes(socket.remoteAddress, socket.socketFamily), id + REMOTE_AT);
+  view.setUint32(id + 36, socket.interfaceIndex, true);
+  view.setBigUint64(id + 40, BigInt(socket.cookie), true);
   return encodeNetlink(SOCK_DESTROY, NETLINK_REQUEST | NETLINK_ACK, payload);
+}
+
+/** An address as the kernel has it in a socket of that family: 4 bytes, or 16. */
+function addressBytes(text: string, family: number): Uint8Array {
+  const bytes = parseIp(text) ?? new Uint8Array(16);
+  return family === AF_INET ? bytes.subarray(12) : bytes;
 }
 
 function request(family: number, extensions: number, states: number): Uint8Array {
@@ -108,26 +120,24 @@ export function decodeDiagSocket(view: DataView, from: number, to: number): Diag
   if (to - from < MESSAGE_LENGTH || to > view.byteLength) {
     throw new DecodeError('inet-diag', 'cut-short', to - from);
   }
-  const bytes = new Uint8Array(view.buffer, view.byteOffset);
   const family = view.getUint8(from);
   if (family !== AF_INET && family !== AF_INET6) {
     throw new DecodeError('inet-diag', 'bad-family', family);
   }
+  const bytes = new Uint8Array(view.buffer, view.byteOffset);
   const id = from + ID_AT;
-  const [source, destination] = [id + 4, id + 20];
   const v4 = family === AF_INET;
   const address = (at: number) => (v4 ? formatV4(bytes, at) : formatIp(bytes, at));
-  const attributes = from + MESSAGE_LENGTH;
-  const info = findAttribute(view, attributes, to, INET_DIAG_INFO);
-  const cgroup = findAttribute(view, attributes, to, INET_DIAG_CGROUP_ID);
+  const info = findAttribute(view, from + MESSAGE_LENGTH, to, INET_DIAG_INFO);
+  const cgroup = findAttribute(view, from + MESSAGE_LENGTH, to, INET_DIAG_CGROUP_ID);
   return {
-    family: v4 || isMappedV4(bytes, destination) ? 'ipv4' : 'ipv6',
+    family: v4 || isMappedV4(bytes, id + REMOTE_AT) ? 'ipv4' : 'ipv6',
     state: TCP_STATES[view.getUint8(from + 1)] ?? 'unknown',
     timer: TCP_TIMERS[view.getUint8(from + 2)] ?? 'off',
     timerMs: view.getUint32(from + 52, true),
-    localAddress: address(source),
+    localAddress: address(id + LOCAL_AT),
     localPort: view.getUint16(id),
-    remoteAddress: address(destination),
+    remoteAddress: address(id + REMOTE_AT),
     remotePort: view.getUint16(id + 2),
     cookie: decodeCookie(view, id + 40),
     uid: view.getUint32(from + 64, true),
@@ -137,7 +147,8 @@ export function decodeDiagSocket(view: DataView, from: number, to: number): Diag
       info !== undefined && info.length >= TCP_INFO_LENGTH
         ? decodeTcpInfo(view, info.at)
         : undefined,
-    key: { family, id: bytes.slice(id, id + ID_LENGTH) },
+    socketFamily: family,
+    interfaceIndex: view.getUint32(id + 36, true),
   };
 }
 
