@@ -18,18 +18,34 @@ suite('timing', () => {
     );
   });
 
-  for (const [name, bound] of [
-    ['rfc9293', 7_875_000],
-    ['linux', 7_875_000],
-    ['windows', 7_210_000],
-    ['windows-legacy', 7_205_000],
-    ['macos', 7_800_000],
-    ['typical', 240_000],
-    ['default', 90_000],
+  for (const [name, timing, bound] of [
+    ['rfc9293', { timeMs: 7_200_000, intervalMs: 75_000, probes: 9 }, 7_875_000],
+    ['linux', { timeMs: 7_200_000, intervalMs: 75_000, probes: 9 }, 7_875_000],
+    ['windows', { timeMs: 7_200_000, intervalMs: 1_000, probes: 10 }, 7_210_000],
+    ['windows-legacy', { timeMs: 7_200_000, intervalMs: 1_000, probes: 5 }, 7_205_000],
+    ['macos', { timeMs: 7_200_000, intervalMs: 75_000, probes: 8 }, 7_800_000],
+    ['typical', { timeMs: 60_000, intervalMs: 60_000, probes: 3 }, 240_000],
+    ['default', { timeMs: 60_000, intervalMs: 10_000, probes: 3 }, 90_000],
   ] as const) {
-    test(`profile ${name} knows a dead peer within ${bound} ms`, () => {
+    test(`profile ${name} knows a dead peer within ${bound} ms, and its source stays out of the timing`, () => {
       assert.equal(detectionBoundMs(profiles[name]), bound);
-      assert.deepEqual(resolveTiming({ profile: name }, 'link'), profiles[name]);
+      assert.deepEqual(resolveTiming({ profile: name }, 'link'), timing);
+      assert.deepEqual(profiles[name], { ...timing, source: profiles[name].source });
+    });
+  }
+
+  for (const [name, place] of [
+    ['rfc9293', /RFC 9293 section 3\.8\.4/],
+    ['linux', /tcp\(7\): .*tcp_keepalive_time/],
+    ['windows', /SIO_KEEPALIVE_VALS/],
+    ['windows-legacy', /TcpMaxDataRetransmissions/],
+    ['macos', /tcp_timer\.h/],
+    ['typical', /Wikipedia, Keepalive/],
+    ['default', /Linkhold's own/],
+  ] as const) {
+    test(`profile ${name} names its source, ${place.source}, on one line`, () => {
+      assert.match(profiles[name].source, place);
+      assert(!profiles[name].source.includes('\n') && profiles[name].source.length <= 100);
     });
   }
 

@@ -35,18 +35,58 @@ export type ProfileName =
   | 'typical'
   | 'default';
 
-/**
- * Named timings. Sources: RFC 9293 section 3.8.4 with the 75 s and 9 of BSD; tcp(7) for Linux;
- * Microsoft's KeepAliveTime and SIO_KEEPALIVE_VALS pages; xnu `tcp_timer.h`.
- */
-export const profiles: Readonly<Record<ProfileName, Timing>> = {
-  rfc9293: { timeMs: 2 * HOUR, intervalMs: 75_000, probes: 9 },
-  linux: { timeMs: 2 * HOUR, intervalMs: 75_000, probes: 9 },
-  windows: { timeMs: 2 * HOUR, intervalMs: 1_000, probes: 10 },
-  'windows-legacy': { timeMs: 2 * HOUR, intervalMs: 1_000, probes: 5 },
-  macos: { timeMs: 2 * HOUR, intervalMs: 75_000, probes: 8 },
-  typical: { timeMs: 60_000, intervalMs: 60_000, probes: 3 },
-  default: { timeMs: 60_000, intervalMs: 10_000, probes: 3 },
+/** A timing that somebody else chose, and where that is written. */
+export interface Profile extends Timing {
+  /** A document and the place in it, for a person who wants to look. */
+  readonly source: string;
+}
+
+/** Named timings. What is no system's default says so. */
+export const profiles: Readonly<Record<ProfileName, Profile>> = {
+  rfc9293: {
+    timeMs: 2 * HOUR,
+    intervalMs: 75_000,
+    probes: 9,
+    source: 'RFC 9293 section 3.8.4 (MUST-28: no less than 2 hours); 75 s and 9 are those of Linux',
+  },
+  linux: {
+    timeMs: 2 * HOUR,
+    intervalMs: 75_000,
+    probes: 9,
+    source: 'tcp(7): tcp_keepalive_time, tcp_keepalive_intvl, tcp_keepalive_probes',
+  },
+  windows: {
+    timeMs: 2 * HOUR,
+    intervalMs: 1_000,
+    probes: 10,
+    source: 'Microsoft, SIO_KEEPALIVE_VALS: 2 hours, 1 second, 10 probes since Windows Vista',
+  },
+  'windows-legacy': {
+    timeMs: 2 * HOUR,
+    intervalMs: 1_000,
+    probes: 5,
+    source:
+      'Microsoft, KeepAliveTime, KeepAliveInterval, TcpMaxDataRetransmissions of Windows 2003',
+  },
+  macos: {
+    timeMs: 2 * HOUR,
+    intervalMs: 75_000,
+    probes: 8,
+    source: 'xnu, bsd/netinet/tcp_timer.h: TCPTV_KEEP_IDLE, TCPTV_KEEPINTVL, TCPTV_KEEPCNT',
+  },
+  typical: {
+    timeMs: 60_000,
+    intervalMs: 60_000,
+    probes: 3,
+    source:
+      'Wikipedia, Keepalive: typically every 45 or 60 seconds, dropped after 3 missed answers',
+  },
+  default: {
+    timeMs: 60_000,
+    intervalMs: 10_000,
+    probes: 3,
+    source: "Linkhold's own: 60 s is a quarter of the 4 minutes of Azure's load balancer",
+  },
 };
 
 /** Timing as people write it in flags, config files and library options. All keys optional. */

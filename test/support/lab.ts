@@ -4,7 +4,12 @@
  * @module
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import {
+  type ChildProcess,
+  type ChildProcessWithoutNullStreams,
+  spawn,
+  spawnSync,
+} from 'node:child_process';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 
@@ -14,6 +19,12 @@ const ROOT = path.join(import.meta.dirname, '..', '..');
 export const START_MS = 30_000;
 
 let labs = 0;
+
+/** What is left to remove when the process ends before its tests do. */
+const removals = new Set<() => void>();
+process.once('exit', () => {
+  for (const remove of removals) remove();
+});
 
 /** Why no lab can be built here, or `false`: for the `skip` of a suite. */
 export function labMissing(): string | false {
@@ -112,9 +123,12 @@ export class Lab {
   constructor(t: TestContext | { after(body: () => void): void }) {
     labs += 1;
     this.#prefix = `lh${process.pid}-${labs}`;
-    const remove = () => this.#remove();
+    const remove = () => {
+      removals.delete(remove);
+      this.#remove();
+    };
     t.after(remove);
-    process.once('exit', remove);
+    removals.add(remove);
   }
 
   /** A new namespace with loopback up. */
@@ -149,12 +163,14 @@ export class Lab {
 
   /** Starts one of our own TypeScript programs in a namespace; a stop of the lab ends it. */
   start(space: string, file: string, ...args: string[]): Peer {
-    const program = [process.execPath, path.join(ROOT, file), ...args];
-    const child = spawn('ip', ['netns', 'exec', space, ...program], {
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
+    return new Peer(this.spawn(space, process.execPath, path.join(ROOT, file), ...args));
+  }
+
+  /** Starts any program in a namespace; a stop of the lab ends it. */
+  spawn(space: string, name: string, ...args: string[]): ChildProcessWithoutNullStreams {
+    const child = spawn('ip', ['netns', 'exec', space, name, ...args]);
     this.#children.push(child);
-    return new Peer(child);
+    return child;
   }
 
   /** Drops everything that passes through or reaches the namespace, without a word. */
