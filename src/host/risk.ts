@@ -9,7 +9,7 @@ import {
   oneLossKills,
   type TcpLimits,
 } from '../keepalive/tcp-limits.ts';
-import { profiles } from '../keepalive/timing.ts';
+import { leastUserTimeoutMs, profiles } from '../keepalive/timing.ts';
 import { formatDuration } from '../time/duration.ts';
 
 /** From the worst to the least. */
@@ -56,6 +56,8 @@ export interface Judgement {
 /** The shortest idle timeout that is common on the way: 350 s (load balancers of AWS). */
 export const MIDDLEBOX_IDLE_MS = 350_000;
 const DOUBTFUL_RETRANSMITS = 2;
+/** RFC 9293 MUST-29: one lost probe proves nothing. */
+const LEAST_PROBES = 2;
 
 /** Judges one connection. */
 export function judge(input: RiskInput): Judgement {
@@ -64,8 +66,11 @@ export function judge(input: RiskInput): Judgement {
     inFlightMs: inFlightBoundMs(input.userTimeoutMs, input.retries2),
   };
   const risks = RISKS.filter((risk) => IS_AT_RISK[risk](input));
-  const advice = risks.length === 0 ? null : risks.flatMap((risk) => mend(risk, input, risks));
-  return { detection, risks, advice: advice === null ? null : advice.join('; ') };
+  return {
+    detection,
+    risks,
+    advice: risks.length === 0 ? null : adviceFor(input, risks).join('; '),
+  };
 }
 
 const IS_AT_RISK: Readonly<Record<Risk, (input: RiskInput) => boolean>> = {
@@ -81,26 +86,24 @@ const IS_AT_RISK: Readonly<Record<Risk, (input: RiskInput) => boolean>> = {
   'one-loss-kills': (input) => input.enabled && oneLossKills(input),
 };
 
-/** What mends a risk, unless what mends another one has said it. */
-function mend(risk: Risk, input: RiskInput, risks: readonly Risk[]): string[] {
-  const { timeMs, intervalMs, probes } = profiles.default;
+/** What mends the risks, in their order. Whoever does all of it has none of them left. */
+function adviceFor(input: RiskInput, risks: readonly Risk[]): string[] {
+  const { enabled, userTimeoutMs } = input;
+  const slow = risks.includes('slower-than-middlebox');
+  const fewProbes = enabled && !slow && userTimeoutMs === 0 && oneLossKills(input);
+  // What it will have by then: the user timeout must suit that.
+  const kept = { ...input, probes: Math.max(input.probes, LEAST_PROBES) };
+  const { timeMs, intervalMs, probes } = enabled && !slow ? kept : profiles.default;
   const limits = `${formatDuration(timeMs)}/${formatDuration(intervalMs)}/${probes}`;
-  const slow = !input.enabled || risks.includes('slower-than-middlebox');
-  const bound = idleBoundMs({ ...(slow ? profiles.default : input), userTimeoutMs: 0 });
-  switch (risk) {
-    case 'half-open-suspect':
-      return ['nobody answers; if the peer is gone, reset it'];
-    case 'never-detected':
-      return [`turn keepalive on (${limits})`];
-    case 'slower-than-middlebox':
-      return [`probe sooner than middleboxes forget, after ${formatDuration(timeMs)}`];
-    case 'in-flight-hole':
-      return [`set a user timeout of ${formatDuration(bound)}`];
-    case 'one-loss-kills':
-      return input.userTimeoutMs === 0
-        ? ['allow at least 2 probes']
-        : [
-            `raise the user timeout to ${formatDuration(bound)}, so that one lost probe is survived`,
-          ];
-  }
+  const least = leastUserTimeoutMs({ timeMs, intervalMs });
+  const bound = formatDuration(Math.max(timeMs + intervalMs * probes, least));
+  const short = userTimeoutMs > 0 && oneLossKills({ timeMs, intervalMs, probes, userTimeoutMs });
+  return [
+    risks.includes('half-open-suspect') ? 'nobody answers; if the peer is gone, reset it' : [],
+    enabled ? [] : `turn keepalive on (${limits})`,
+    slow ? `probe sooner than middleboxes forget (${limits})` : [],
+    userTimeoutMs === 0 ? `set a user timeout of ${bound}` : [],
+    fewProbes ? `allow at least ${LEAST_PROBES} probes` : [],
+    short ? `raise the user timeout to ${bound}, so that one lost probe is survived` : [],
+  ].flat();
 }

@@ -1,11 +1,12 @@
 /**
- * The limits after which Linux gives a silent TCP peer up: what can be asked for, and the arithmetic of its keepalive timer, its user timeout and
- * its retransmissions (net/ipv4/tcp_timer.c; tcp(7); RFC 9293 section 3.8.3).
+ * The limits after which Linux gives a silent TCP peer up: what can be asked for, and the arithmetic
+ * of its keepalive timer, its user timeout and its retransmissions (net/ipv4/tcp_timer.c; tcp(7); RFC
+ * 9293 section 3.8.3).
  * @module
  */
 import { formatDuration } from '../time/duration.ts';
 import { placeOf, UsageError } from '../time/usage-error.ts';
-import { detectionBoundMs, type Timing } from './timing.ts';
+import { detectionBoundMs, leastUserTimeoutMs, type Timing } from './timing.ts';
 
 /** The options that decide, in milliseconds. */
 export interface TcpLimits {
@@ -19,6 +20,8 @@ export interface TcpLimits {
 /** TCP_RTO_MIN and TCP_RTO_MAX: the kernel's model counts from the former, doubling to the latter. */
 const SHORTEST_RTO_MS = 200;
 const LONGEST_RTO_MS = 120_000;
+/** net.ipv4.tcp_retries2 unless somebody changed it. */
+const USUAL_RETRIES2 = 15;
 /** TCP_KEEPIDLE and TCP_KEEPINTVL count whole seconds up to this. */
 const MOST_SECONDS = 32_767;
 /** TCP_USER_TIMEOUT is a signed 32-bit number of milliseconds: 24 days. */
@@ -42,9 +45,17 @@ export function tcpLimitsOf(timing: Timing, where: string): TcpLimits {
     const text = 'the kernel counts to 596h at most; 0s leaves it to the kernel';
     throw new UsageError('bad-timing', `${placeOf(where, 'userTimeout')}: ${text}`);
   }
-  const bound = Math.min(detectionBoundMs(timing), LONGEST_USER_TIMEOUT_MS);
-  const userTimeoutMs = timing.userTimeoutMs ?? bound;
+  const userTimeoutMs = timing.userTimeoutMs ?? defaultUserTimeoutMs(timing);
   return { timeMs, intervalMs, probes, userTimeoutMs };
+}
+
+/**
+ * The detection bound, or somewhat more where a late kernel would let one lost probe kill. None where
+ * the kernel by itself is faster than that.
+ */
+function defaultUserTimeoutMs(timing: Timing): number {
+  const wanted = Math.max(detectionBoundMs(timing), leastUserTimeoutMs(timing));
+  return wanted > inFlightBoundMs(0, USUAL_RETRIES2) ? 0 : wanted;
 }
 
 /**
@@ -71,7 +82,7 @@ export function inFlightBoundMs(userTimeoutMs: number, retries2: number): number
 }
 
 /** Whether a single lost probe would end the connection, against RFC 9293 MUST-29. */
-export function oneLossKills({ timeMs, intervalMs, probes, userTimeoutMs }: TcpLimits): boolean {
-  if (userTimeoutMs === 0) return probes < 2;
-  return userTimeoutMs <= timeMs + intervalMs;
+export function oneLossKills(limits: TcpLimits): boolean {
+  const { probes, userTimeoutMs } = limits;
+  return userTimeoutMs === 0 ? probes < 2 : userTimeoutMs < leastUserTimeoutMs(limits);
 }

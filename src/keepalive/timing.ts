@@ -153,14 +153,27 @@ function refuseImpossible(timing: Timing, where: string): void {
       `${probes} is not a whole number from 2 to ${MOST_PROBES}; one lost probe proves nothing (RFC 9293)`,
     );
   }
-  const oneLoss = timeMs + intervalMs;
-  if (userTimeoutMs !== undefined && userTimeoutMs > 0 && userTimeoutMs <= oneLoss) {
-    const least = formatDuration(oneLoss);
+  const least = leastUserTimeoutMs(timing);
+  if (userTimeoutMs !== undefined && userTimeoutMs > 0 && userTimeoutMs < least) {
     refuse(
       'userTimeout',
-      `${formatDuration(userTimeoutMs)} would let one lost probe kill; choose more than time + interval (${least}), or 0s to leave it to the kernel`,
+      `${formatDuration(userTimeoutMs)} would let one lost probe kill; choose at least ${formatDuration(least)}, or 0s to leave it to the kernel`,
     );
   }
+}
+
+/** Linux's timer wheel fires up to 8 slots of 63 late, and its lateness counts as silence. */
+const LATEST = 71 / 63;
+
+/**
+ * The shortest user timeout with which the first lost probe does not end a TCP connection (RFC 9293
+ * MUST-29), in whole seconds: it must outlast the second probe's time also where the kernel is late.
+ */
+export function leastUserTimeoutMs({
+  timeMs,
+  intervalMs,
+}: Pick<Timing, 'timeMs' | 'intervalMs'>): number {
+  return (Math.floor(((timeMs + intervalMs) * LATEST) / 1_000) + 1) * 1_000;
 }
 
 /** The bound stated to the user: a dead idle peer is known after time + interval × probes. */
