@@ -4,7 +4,7 @@
  * @module
  */
 import { isLoopback } from '../host/socket-report.ts';
-import type { SocketRecord } from '../host/socket-table.ts';
+import { isUnaccepted, type SocketRecord } from '../host/socket-table.ts';
 import type { TcpOptions } from '../sys/tcp-socket.ts';
 import { formatDuration } from '../time/duration.ts';
 import { plain } from './output.ts';
@@ -18,34 +18,56 @@ export interface ConnectionGroup<Item> {
   readonly items: readonly [Item, ...Item[]];
 }
 
-/** Groups items whose process, direction and `alike` text are the same, in their order. */
+/** Groups items whose process, direction and `alike` values are the same, in their order. */
 export function groupConnections<Item>(
   items: readonly Item[],
   recordOf: (item: Item) => SocketRecord,
   listening: ReadonlySet<number>,
-  alike: (item: Item) => string,
+  alike: (item: Item) => readonly unknown[],
 ): ConnectionGroup<Item>[] {
-  const groups = new Map<string, [Item, ...Item[]]>();
+  const groups: Item[][] = [];
+  const tree: Branch<Item> = { items: [], below: new Map() };
   for (const item of items) {
     const { socket, owner } = recordOf(item);
-    const near = listening.has(socket.localPort);
-    const end = near ? socket.localPort : `${socket.remoteAddress} ${socket.remotePort}`;
-    const key = `${owner?.pid ?? `user ${socket.uid} ${socket.inode === 0}`} ${near} ${end} ${alike(item)}`;
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [item]);
-    else group.push(item);
+    const { localPort, remoteAddress, remotePort, uid, inode, state } = socket;
+    const near = listening.has(localPort);
+    const leaf = [
+      owner?.pid ?? (inode === 0 ? state : uid),
+      near ? localPort : -remotePort,
+      near ? isLoopback(socket) : remoteAddress,
+      ...alike(item),
+    ].reduce(branchOf<Item>, tree);
+    leaf.items.push(item);
+    if (leaf.items.length === 1) groups.push(leaf.items);
   }
-  return Array.from(groups.values(), (group) => {
-    const record = recordOf(group[0]);
-    const connections = `${group.length} ${endOf(record, listening)}`;
-    return { process: processOf(record), connections, items: group };
+  return groups.flatMap(([first, ...others]) => {
+    if (first === undefined) return [];
+    const record = recordOf(first);
+    const connections = `${others.length + 1} ${endOf(record, listening)}`;
+    return [{ process: processOf(record), connections, items: [first, ...others] }];
   });
+}
+
+/** Items by one key after another, without making a text of the keys: there are many items. */
+interface Branch<Item> {
+  readonly items: Item[];
+  readonly below: Map<unknown, Branch<Item>>;
+}
+
+function branchOf<Item>(branch: Branch<Item>, key: unknown): Branch<Item> {
+  let next = branch.below.get(key);
+  if (next === undefined) {
+    next = { items: [], below: new Map() };
+    branch.below.set(key, next);
+  }
+  return next;
 }
 
 /** Name and id of the process that has a connection. */
 export function processOf({ owner, socket }: SocketRecord): string {
   if (owner !== undefined) return `${plain(owner.name)} ${owner.pid}`;
-  return socket.inode === 0 ? 'nobody' : `a process of user ${socket.uid}`;
+  if (isUnaccepted(socket)) return 'not accepted yet';
+  return socket.inode === 0 ? 'no process' : `a process of user ${socket.uid}`;
 }
 
 /** The far end of a connection that was made, the near one of one that was accepted. */

@@ -95,6 +95,7 @@ export function removeRules(flags: PolicyFlags): number {
     (to === undefined || (rule.to !== undefined && formatPrefix(rule.to) === formatPrefix(to)));
   const removed = unpinRules(cgroup, same);
   if (flags.json === true) printJson({ matched: 0, changed: 0, failed: 0, rules: [], removed });
-  else print(removed === 0 ? 'no pinned rule matched' : `${removed} pinned rules removed`);
+  else if (removed === 0) print('no pinned rule matched');
+  else print(`${removed} pinned ${removed === 1 ? 'rule' : 'rules'} removed`);
   return 0;
 }

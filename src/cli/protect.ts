@@ -145,9 +145,12 @@ function render(
     for (const line of treatedLines(treated, listening)) print(line);
     const failed = treated.filter(({ failure }) => failure !== undefined).length;
     const good = treated.length - failed - treated.filter(changed).length;
-    const parts = [`${treated.filter(changed).length} ${would}changed`, `${good} were good`];
+    const parts = [`${treated.filter(changed).length} ${would}changed`, `${good} good already`];
     if (failed > 0) parts.push(paint('red', `${failed} failed`));
-    print(`${treated.length} connections matched ${describeMatch(rule)}: ${parts.join(', ')}`);
+    const noun = treated.length === 1 ? 'connection' : 'connections';
+    const everyone = rule.port === 0 && rule.to === undefined;
+    const matched = everyone ? '' : ` matched ${describeMatch(rule)}`;
+    print(`${treated.length} ${noun}${matched}: ${parts.join(', ')}`);
   }
   if (cgroup === null) return;
   const locked = rule.lock ? ', locked' : '';
@@ -156,22 +159,28 @@ function render(
   print(`new connections under ${cgroup}: ${what}, ${would === '' ? lasting : 'not in force'}`);
 }
 
+function change({ record, after }: Treated): string {
+  const [was, is] = [describeOptions(record.options), describeOptions(after)];
+  return was === is ? `${is} already` : `${was} → ${paint('green', is)}`;
+}
+
 /** Before and after, alike ones counted. */
 function treatedLines(treated: readonly Treated[], listening: ReadonlySet<number>): string[] {
   const groups = groupConnections(
     treated,
     ({ record }) => record,
     listening,
-    ({ record, after, failure }) =>
-      JSON.stringify([describeOptions(record.options), describeOptions(after), failure]),
+    ({ record, after, failure }) => [
+      describeOptions(record.options),
+      describeOptions(after),
+      failure,
+    ],
   );
   return columns(
-    groups.map(({ process, connections, items: [{ record, after, failure }] }) => [
+    groups.map(({ process, connections, items: [one] }) => [
       process,
       connections,
-      failure === undefined
-        ? `${describeOptions(record.options)} → ${paint('green', describeOptions(after))}`
-        : paint('red', failure),
+      one.failure === undefined ? change(one) : paint('red', one.failure),
     ]),
   );
 }

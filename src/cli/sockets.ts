@@ -60,8 +60,14 @@ function render(rows: readonly Row[], table: SocketTable, flags: SocketFlags): v
     rows,
     ({ record }) => record,
     table.listening,
-    ({ record, judgement }) =>
-      `${record.socket.state} ${judgement?.detection.idleMs} ${judgement?.advice}`,
+    ({ record: { socket }, judgement }) => [
+      socket.state,
+      judgement?.detection.idleMs,
+      judgement?.detection.inFlightMs,
+      judgement?.advice,
+      // One that is to be reset is named.
+      judgement?.risks[0] === 'half-open-suspect' ? socket.cookie : undefined,
+    ],
   );
   groups.sort((a, b) => worstFirst(a.items[0], b.items[0]));
   const byProcess = Map.groupBy(groups, ({ process }) => process);
@@ -97,13 +103,15 @@ function adviceFor({ record, judgement }: Row): string {
   const { advice, risks } = judgement;
   const [worst] = risks;
   const cookie = record.socket.cookie.toString(16);
-  const line = worst === 'half-open-suspect' ? `${advice}: linkhold reset ${cookie}` : advice;
+  const suspect = worst === 'half-open-suspect';
+  const line = suspect ? advice.replace('reset it', `$&: linkhold reset ${cookie}`) : advice;
   return paint(worst === 'in-flight-hole' || worst === 'one-loss-kills' ? 'yellow' : 'red', line);
 }
 
 /** How many there are, what is risky, and the one command that mends it. */
 function summary(rows: readonly Row[], { pid, port, netns, all }: SocketFlags): string[] {
-  const processes = new Set(rows.flatMap(({ record }) => record.owner?.pid ?? []));
+  const processes = new Set(rows.map(({ record }) => record.owner?.pid));
+  processes.delete(undefined);
   const count = (number: number, noun: string, many: string) =>
     `${number} ${number === 1 ? noun : many}`;
   const total = `${count(rows.length, 'connection', 'connections')} of ${count(processes.size, 'process', 'processes')}`;

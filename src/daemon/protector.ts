@@ -3,41 +3,72 @@
  * connections that exist treated once. What runs changes live, without a gap.
  * @module
  */
-import { cgroupDirectory, cgroupRoot } from '../host/mounts.ts';
+import { cgroupDirectory, cgroupId, cgroupRoot } from '../host/mounts.ts';
 import { Policy } from '../host/policy.ts';
 import { protectExisting } from '../host/protect.ts';
 import type { Rule } from '../host/rule.ts';
 import { selector } from '../host/selection.ts';
+import { SystemError } from '../sys/system-error.ts';
+import { UsageError } from '../time/usage-error.ts';
 import { protectRules } from './config.ts';
 import type { Config } from './config-schema.ts';
 
-export class Protector {
-  readonly #policies = new Map<string, Policy>();
+/** What a control group's rules come to: notes of what was done, and what could not be. */
+export interface ProtectResult {
+  readonly notes: readonly string[];
+  readonly failures: readonly Error[];
+}
 
-  /**
-   * Makes the rules those of `config`, and answers what became of the connections that exist, a line
-   * each control group. Throws `SystemError` where the machine cannot do it, `UsageError` for a
-   * control group that is not there.
-   */
-  apply(config: Config): string[] {
+export class Protector {
+  /** By the number of the control group: one made anew under the same name is another one. */
+  readonly #policies = new Map<number, Policy>();
+
+  /** Makes the rules those of `config`. What fails for one control group does not keep the others. */
+  apply(config: Config): ProtectResult {
+    const notes: string[] = [];
+    const failures: Error[] = [];
     const wanted = new Map<string, readonly Rule[]>();
     for (const [cgroup, rules] of protectRules(config)) {
-      const named = cgroup === undefined ? cgroupRoot() : cgroupDirectory(cgroup, 'protect.cgroup');
-      wanted.set(named, [...(wanted.get(named) ?? []), ...rules]);
+      try {
+        const directory = directoryOf(cgroup);
+        wanted.set(directory, [...(wanted.get(directory) ?? []), ...rules]);
+      } catch (error) {
+        failures.push(error as Error);
+      }
     }
-    for (const [cgroup, policy] of this.#policies) {
-      if (wanted.has(cgroup)) continue;
-      policy.close();
-      this.#policies.delete(cgroup);
-    }
-    for (const [cgroup, rules] of wanted) {
-      const policy = this.#policies.get(cgroup) ?? new Policy(cgroup);
-      this.#policies.set(cgroup, policy);
-      policy.replace(rules);
-    }
+    this.#closeAllBut([...wanted.keys()].map(cgroupId));
     // As in the kernel, the outer control group has the last word.
-    const inside = [...wanted].toSorted(([a], [b]) => b.length - a.length);
-    return inside.map(([cgroup, rules]) => treat(cgroup, rules));
+    for (const [cgroup, rules] of [...wanted].toSorted(([a], [b]) => b.length - a.length)) {
+      try {
+        const id = cgroupId(cgroup);
+        const policy = this.#policies.get(id) ?? new Policy(cgroup);
+        this.#policies.set(id, policy);
+        policy.replace(rules);
+        notes.push(treat(cgroup, rules));
+      } catch (error) {
+        failures.push(error as Error);
+      }
+    }
+    return { notes, failures };
+  }
+
+  #closeAllBut(wanted: readonly number[]): void {
+    for (const [id, policy] of this.#policies) {
+      if (wanted.includes(id)) continue;
+      policy.close();
+      this.#policies.delete(id);
+    }
+  }
+}
+
+/** A control group may come and go: that it is not there is no mistake of the file. */
+function directoryOf(cgroup: string | undefined): string {
+  if (cgroup === undefined) return cgroupRoot();
+  try {
+    return cgroupDirectory(cgroup, 'protect');
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new SystemError(error.code, error.message);
   }
 }
 

@@ -68,9 +68,9 @@ export class Supervisor {
       if (!this.#relays.has(name)) await tried(() => this.#startRelay(name));
     }
     if (!isDeepStrictEqual(now.protect, next.protect)) {
-      await tried(async () => {
-        for (const line of this.#protector.apply(next)) this.#note(line);
-      });
+      const { notes, failures: refused } = this.#protector.apply(next);
+      for (const text of notes) this.#note(text);
+      failures.push(...refused);
     }
     const [first, ...others] = failures;
     if (first === undefined) return;

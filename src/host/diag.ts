@@ -12,6 +12,7 @@ import {
   decodeDiagSocket,
   encodeDestroyRequest,
   encodeDumpRequest,
+  type KnownAddresses,
   SOCK_DIAG_BY_FAMILY,
   type TcpState,
 } from '../wire/inet-diag.ts';
@@ -70,6 +71,7 @@ function dump(netlink: NetlinkSocket, family: number, states: readonly TcpState[
 
 function dumpOnce(netlink: NetlinkSocket, family: number, states: readonly TcpState[]) {
   const sockets: DiagSocket[] = [];
+  const known: KnownAddresses = new Map();
   let interrupted = false;
   netlink.send(encodeDumpRequest(family, states));
   for (;;) {
@@ -77,7 +79,7 @@ function dumpOnce(netlink: NetlinkSocket, family: number, states: readonly TcpSt
     for (const message of decodeNetlink(view)) {
       interrupted ||= (message.flags & NETLINK_DUMP_INTERRUPTED) !== 0;
       if (message.type === SOCK_DIAG_BY_FAMILY) {
-        sockets.push(decodeDiagSocket(view, message.from, message.to));
+        sockets.push(decodeDiagSocket(view, message.from, message.to, known));
       } else if (message.type === NETLINK_DONE) {
         return { sockets, interrupted };
       } else if (message.type === NETLINK_ERROR) {

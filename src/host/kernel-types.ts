@@ -3,7 +3,7 @@
  * Read once; it cannot change while the machine runs.
  * @module
  */
-import { readFileSync } from 'node:fs';
+import { mapFile } from '../sys/mapped-file.ts';
 import { SystemError } from '../sys/system-error.ts';
 import { Btf } from '../wire/btf.ts';
 
@@ -30,7 +30,7 @@ export function kernelTypes(): KernelTypes {
 function read(): KernelTypes {
   let btf: Btf;
   try {
-    btf = new Btf(readFileSync(FILE));
+    btf = new Btf(mapFile(FILE));
   } catch (error) {
     const cause = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
     throw missing(`${FILE} cannot be read (${cause})`);

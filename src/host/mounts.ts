@@ -3,7 +3,7 @@
  * objects.
  * @module
  */
-import { readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { type Dirent, readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { SystemError } from '../sys/system-error.ts';
 import { UsageError } from '../time/usage-error.ts';
@@ -47,13 +47,13 @@ export function cgroupRoot(): string {
  * `UsageError` (`no-cgroup`).
  */
 export function cgroupDirectory(text: string, where: string): string {
-  const place = path.isAbsolute(text) ? text : path.join(cgroupRoot(), text);
+  const place = path.isAbsolute(text) ? path.resolve(text) : path.join(cgroupRoot(), text);
   if (statSync(place, { throwIfNoEntry: false })?.isDirectory() !== true) {
     throw new UsageError('no-cgroup', `${where}: there is no control group ${place}`);
   }
   if (statfsSync(place).type === CGROUP2_MAGIC) return place;
-  const text2 = `${place} is no control group of version 2; those are under ${cgroupRoot()}`;
-  throw new UsageError('no-cgroup', `${where}: ${text2}`);
+  const otherwise = `${place} is no control group of version 2; those are under ${cgroupRoot()}`;
+  throw new UsageError('no-cgroup', `${where}: ${otherwise}`);
 }
 
 /** The kernel's number for a control group. */
@@ -63,16 +63,29 @@ export function cgroupId(directory: string): number {
 
 /** The numbers of a control group and all below it. */
 export function cgroupIds(directory: string): Set<number> {
-  return new Set(cgroupsBelow(directory).map(cgroupId));
+  return new Set(cgroupsBelow(directory).map(({ id }) => id));
 }
 
 /** The directory of the control group with a number, or `undefined`. */
 export function cgroupById(id: number): string | undefined {
-  return cgroupsBelow(cgroupRoot()).find((directory) => cgroupId(directory) === id);
+  return cgroupsBelow(cgroupRoot()).find((group) => group.id === id)?.directory;
 }
 
-function cgroupsBelow(directory: string): string[] {
-  const below = readdirSync(directory, { withFileTypes: true, recursive: true });
-  const names = below.filter((entry) => entry.isDirectory());
-  return [directory, ...names.map(({ parentPath, name }) => path.join(parentPath, name))];
+/** A control group and all below it, but for those that go meanwhile. */
+function cgroupsBelow(directory: string): { readonly directory: string; readonly id: number }[] {
+  const id = statSync(directory, { throwIfNoEntry: false })?.ino;
+  if (id === undefined) return [];
+  const below = entriesOf(directory).filter((entry) => entry.isDirectory());
+  const groups = below.flatMap(({ name }) => cgroupsBelow(path.join(directory, name)));
+  return [{ directory, id }, ...groups];
+}
+
+function entriesOf(directory: string): Dirent[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true });
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENODEV') return [];
+    throw error;
+  }
 }

@@ -47,6 +47,7 @@ const RECORD_LENGTH = 32;
 const ERROR_AT = 28;
 const TARGET_LENGTH = 20;
 const COOKIE_LENGTH = 8;
+const MOST_KNOWN = 16;
 const [STACK, CONTEXT, SOCKET, TARGET, ERRORS] = [10, 6, 7, 8, 9] as const;
 
 /** Where a record's byte lies on the program's stack. */
@@ -99,18 +100,24 @@ function run(targets: number | undefined): Map<number, FoundOptions> {
   const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
   const found = new Map<number, FoundOptions>();
   // Most connections of a machine are alike: what is the same is the same object.
-  const known = new Map<string, FoundOptions>();
+  const known: { readonly at: number; readonly held: FoundOptions }[] = [];
   for (let at = 0; at + RECORD_LENGTH <= records.length; at += RECORD_LENGTH) {
-    const word = (offset: number) => view.getUint32(at + offset, true);
-    const alike = `${word(8)} ${word(12)} ${word(16)} ${word(20)} ${word(24)} ${word(ERROR_AT)}`;
-    let held = known.get(alike);
+    let held = known.find((one) => isAlike(view, at, one.at))?.held;
     if (held === undefined) {
       held = decodeFound(view, at);
-      known.set(alike, held);
+      if (known.length < MOST_KNOWN) known.push({ at, held });
     }
     found.set(decodeCookie(view, at), held);
   }
   return found;
+}
+
+/** Whether two records hold the same but for the cookie. */
+function isAlike(view: DataView, one: number, other: number): boolean {
+  for (let at = COOKIE_LENGTH; at < RECORD_LENGTH; at += 4) {
+    if (view.getUint32(one + at) !== view.getUint32(other + at)) return false;
+  }
+  return true;
 }
 
 function decodeFound(view: DataView, at: number): FoundOptions {

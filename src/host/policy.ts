@@ -4,7 +4,15 @@
  * is in force, one entry at a time, without a gap. Needs CAP_BPF and CAP_NET_ADMIN.
  * @module
  */
-import { closeSync, mkdirSync, openSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmdirSync,
+  unlinkSync,
+} from 'node:fs';
 import path from 'node:path';
 import {
   attachToCgroup,
@@ -131,7 +139,7 @@ export function unpinRules(
         if (only !== undefined && name !== only) continue;
         removed += unpinOne(path.join(folder, name), doomed);
       }
-      if (removed > 0 && readdirSync(folder).length === 0) rmdirSync(folder);
+      if (existsSync(folder) && readdirSync(folder).length === 0) rmdirSync(folder);
       return removed;
     }),
   );
@@ -160,7 +168,8 @@ function createRules(): number {
     name: 'linkhold_rules',
     keyLength: RULE_KEY_LENGTH,
     valueLength: RULE_VALUE_LENGTH,
-    mostEntries: MOST_RULES,
+    // Where all are replaced by others, these are there before those go.
+    mostEntries: 2 * MOST_RULES,
   });
 }
 

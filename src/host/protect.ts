@@ -11,7 +11,7 @@ import { SystemError } from '../sys/system-error.ts';
 import { type TcpOptions, writeTcpOptions } from '../sys/tcp-socket.ts';
 import { setOptions } from './option-iterator.ts';
 import { matchRule, type Rule } from './rule.ts';
-import { readSocketTable, type SocketRecord, withSocketOf } from './socket-table.ts';
+import { isUnaccepted, readSocketTable, type SocketRecord, withSocketOf } from './socket-table.ts';
 
 /** What became of one connection. */
 export interface Treated {
@@ -51,10 +51,15 @@ interface Target {
   readonly wanted: TcpOptions;
 }
 
-/** A table that changes while it is walked is walked again; connections that keep coming never end. */
+/**
+ * A table that changes while it is walked is walked again; connections that keep coming never end. One
+ * more pass is only for those that failed: their program had them not yet, or no longer.
+ */
 const MOST_PASSES = 3;
 const NEEDS =
   "setting options of other programs' sockets needs CAP_BPF and CAP_PERFMON, or CAP_SYS_PTRACE";
+const UNACCEPTED =
+  'its program has not accepted it yet; only CAP_BPF and CAP_PERFMON reach it so long';
 
 /**
  * Treats the connections that a rule fits. Those that are closed meanwhile are not told of. Throws
@@ -63,11 +68,16 @@ const NEEDS =
 export function protectExisting(request: ProtectRequest): Protected {
   const treated = new Map<number, Treated>();
   let ports: ReadonlySet<number> = new Set();
-  for (let pass = 1; pass <= MOST_PASSES; pass += 1) {
+  for (let pass = 1; pass <= MOST_PASSES + 1; pass += 1) {
     const { records, withoutBpf, listening } = readSocketTable(request.namespace);
     ports = listening;
+    const failed = [...treated].filter(([, { failure }]) => failure !== undefined);
+    const again = new Set(failed.map(([cookie]) => cookie));
+    for (const cookie of again) treated.delete(cookie);
     const targets = records.flatMap((record) => targetOf(record, request));
-    const waiting = targets.filter(({ record }) => !treated.has(record.socket.cookie));
+    const waiting = targets.filter(({ record: { socket } }) => {
+      return pass <= MOST_PASSES ? !treated.has(socket.cookie) : again.has(socket.cookie);
+    });
     const [good, other] = partition(waiting, isGood);
     for (const target of good) treated.set(target.record.socket.cookie, untouched(target));
     if (other.length === 0) break;
@@ -128,7 +138,10 @@ function setByIterator(targets: readonly Target[], namespace: string | undefined
 
 function setByBorrowing({ record, wanted }: Target): Treated[] {
   const { descriptor, socket, options } = record;
-  if (descriptor === undefined) return [{ record, wanted, after: options, failure: NEEDS }];
+  if (descriptor === undefined) {
+    const failure = isUnaccepted(socket) ? UNACCEPTED : NEEDS;
+    return [{ record, wanted, after: options, failure }];
+  }
   try {
     withSocketOf(descriptor, socket.cookie, (fd) => writeTcpOptions(fd, wanted));
     return [{ record, wanted, after: wanted, failure: undefined }];

@@ -4,7 +4,7 @@
  *
  * A rule names a port of either end, a prefix of the remote address, both or neither. Of several
  * that fit, one for the remote port goes before one for the local port, that before one without a
- * port; among equals the longest prefix wins.
+ * port; among equals the longest prefix wins, and of the same rule twice the later one.
  * @module
  */
 import type { TcpOptions } from '../sys/tcp-socket.ts';
@@ -63,7 +63,7 @@ export function matchRule(rules: readonly Rule[], ends: Ends): Rule | undefined 
     let best: Rule | undefined;
     for (const rule of rules) {
       if (rule.port !== port || !inPrefix(address, rule.to ?? ANY)) continue;
-      if (best === undefined || bits(rule) > bits(best)) best = rule;
+      if (best === undefined || bits(rule) >= bits(best)) best = rule;
     }
     if (best !== undefined) return best;
   }

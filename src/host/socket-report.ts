@@ -6,7 +6,7 @@
 import type { TcpOptions } from '../sys/tcp-socket.ts';
 import type { DiagSocket, TcpState, TcpTimer } from '../wire/inet-diag.ts';
 import { type Detection, type Judgement, judge, type Risk } from './risk.ts';
-import type { SocketRecord } from './socket-table.ts';
+import { isUnaccepted, type SocketRecord } from './socket-table.ts';
 
 /** One element of `linkhold sockets --json`. */
 export interface SocketReport {
@@ -38,7 +38,8 @@ export function judgeOf(retries2: number): (record: SocketRecord) => Judgement |
   const known = new Map<TcpOptions, Judgement>();
   return ({ socket, options }) => {
     const { inode, state, info } = socket;
-    if (options === undefined || inode === 0 || LIMITED.includes(state)) return undefined;
+    const orphaned = inode === 0 && !isUnaccepted(socket);
+    if (options === undefined || orphaned || LIMITED.includes(state)) return undefined;
     if (info !== undefined && info.probes + info.retransmits > 0) {
       return judge({ ...options, retries2, unanswered: info });
     }
@@ -61,7 +62,8 @@ export function reportSocket(record: SocketRecord, judgement: Judgement | undefi
     keepalive: options ?? null,
     ...(unreadable === undefined ? {} : { unreadable }),
     timer: socket.timer === 'off' ? null : { kind: socket.timer, expiresMs: socket.timerMs },
-    idleMs: socket.info?.silentMs ?? null,
+    // Nothing was heard yet of one being made: the kernel would count from when it started itself.
+    idleMs: socket.state === 'syn-sent' ? null : (socket.info?.silentMs ?? null),
     detection: judgement?.detection ?? null,
     risks: judgement?.risks ?? [],
     advice: judgement?.advice ?? null,

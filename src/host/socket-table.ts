@@ -12,7 +12,7 @@ import { SystemError } from '../sys/system-error.ts';
 import { readSocketCookie, readTcpOptions, type TcpOptions } from '../sys/tcp-socket.ts';
 import type { DiagSocket, TcpState } from '../wire/inet-diag.ts';
 import { listSockets } from './diag.ts';
-import { readAllOptions } from './option-iterator.ts';
+import { type FoundOptions, readAllOptions } from './option-iterator.ts';
 import {
   type Descriptor,
   descriptorsFromProc,
@@ -56,6 +56,9 @@ const STATES: readonly TcpState[] = [
 ];
 const RETRIES2 = '/proc/sys/net/ipv4/tcp_retries2';
 
+/** A connection in one of these that no process has waits in a listener's queue to be accepted. */
+const OPEN: readonly TcpState[] = ['established', 'close-wait'];
+
 const ITERATOR_NEEDS = 'iterating sockets by BPF needs CAP_BPF and CAP_PERFMON';
 const NOT_OURS =
   "another user's: its options need CAP_BPF and CAP_PERFMON (or CAP_SYS_PTRACE) to be seen";
@@ -70,21 +73,31 @@ export function readSocketTable(namespace?: string): SocketTable {
     found: orReason(readAllOptions, ITERATOR_NEEDS),
     retries2: Number(readFileSync(RETRIES2, 'utf8')),
   }));
-  const sockets = all.filter(({ state }) => state !== 'listen');
   const listeners = all.filter(({ state }) => state === 'listen');
+  const sockets = all.filter(({ state }) => state !== 'listen');
   const listening = new Set(listeners.map(({ localPort }) => localPort));
   if (found instanceof SystemError) {
-    return { records: borrowedRecords(sockets), listening, retries2, withoutBpf: found };
+    const borrowed = borrowedRecords(sockets);
+    const records = inNetNamespace(namespace, () => withoutClosed(borrowed));
+    return { records, listening, retries2, withoutBpf: found };
   }
+  return { records: iteratedRecords(sockets, found), listening, retries2, withoutBpf: undefined };
+}
+
+function iteratedRecords(
+  sockets: readonly DiagSocket[],
+  found: ReadonlyMap<number, FoundOptions>,
+): SocketRecord[] {
   const owners = ownersOf();
-  const records = sockets.flatMap((socket) => {
+  const records: SocketRecord[] = [];
+  for (const socket of sockets) {
     const options = found.get(socket.cookie)?.options;
     // It was closed in between.
-    if (options === undefined) return [];
+    if (options === undefined) continue;
     const owner = owners(socket.inode);
-    return [{ socket, options, unreadable: undefined, owner, descriptor: undefined }];
-  });
-  return { records, listening, retries2, withoutBpf: undefined };
+    records.push({ socket, options, unreadable: undefined, owner, descriptor: undefined });
+  }
+  return records;
 }
 
 /** The result, or why this machine will not give it; EPERM in words that say what is missing. */
@@ -124,8 +137,13 @@ function borrowedRecords(sockets: readonly DiagSocket[]): SocketRecord[] {
     const descriptor = descriptors.get(socket.inode);
     const owner = owners(socket.inode);
     if (descriptor === undefined) {
-      const unreadable = socket.inode === 0 ? 'no process has it any more' : NOT_OURS;
-      return { socket, options: undefined, unreadable, owner, descriptor };
+      return {
+        socket,
+        options: undefined,
+        unreadable: withoutDescriptor(socket),
+        owner,
+        descriptor,
+      };
     }
     const options = orReason(
       () => withSocketOf(descriptor, socket.cookie, readTcpOptions),
@@ -136,6 +154,27 @@ function borrowedRecords(sockets: readonly DiagSocket[]): SocketRecord[] {
     }
     return { socket, options, unreadable: undefined, owner, descriptor };
   });
+}
+
+/** Whether it waits in a listener's queue: its program has not taken it yet. */
+export function isUnaccepted({ inode, state }: DiagSocket): boolean {
+  return inode === 0 && OPEN.includes(state);
+}
+
+function withoutDescriptor(socket: DiagSocket): string {
+  if (isUnaccepted(socket))
+    return 'its program has not accepted it yet; only CAP_BPF and CAP_PERFMON reach it so long';
+  return socket.inode === 0 ? 'no process has it any more' : NOT_OURS;
+}
+
+/** Without those that were closed while we looked for their descriptors: nothing was hidden from us. */
+function withoutClosed(records: readonly SocketRecord[]): readonly SocketRecord[] {
+  const isDoubtful = ({ socket, options }: SocketRecord) =>
+    options === undefined && socket.inode !== 0;
+  if (!records.some(isDoubtful)) return records;
+  const held = listSockets(STATES).filter(({ inode }) => inode !== 0);
+  const present = new Set(held.map(({ cookie }) => cookie));
+  return records.filter((record) => !isDoubtful(record) || present.has(record.socket.cookie));
 }
 
 /**
@@ -150,8 +189,18 @@ export function withSocketOf<Result>(
   const process = openProcess(pid);
   return closing(process, () =>
     withBorrowed(process, fd, (borrowed) => {
-      if (readSocketCookie(borrowed) === cookie) return body(borrowed);
+      if (cookieOf(borrowed) === cookie) return body(borrowed);
       throw new SystemError('gone', `descriptor ${fd} of process ${pid} is another socket by now`);
     }),
   );
+}
+
+/** `undefined` for a file that is no socket. */
+function cookieOf(fd: number): number | undefined {
+  try {
+    return readSocketCookie(fd);
+  } catch (error) {
+    if ((error as SystemError).code === 'ENOTSOCK') return undefined;
+    throw error;
+  }
 }

@@ -24,6 +24,10 @@ interface Libc {
   flock(fd: number, operation: number): number;
   /** syscall(2), for what has no wrapper: up to four numbers or addresses. */
   syscall(number: number, a: number, b: number | bigint, c: number, d: number): number;
+  /** mmap(2) of a whole file to read, private; its address, or all ones. */
+  mmap(address: number, length: number, protection: number, flags: number, fd: number): bigint;
+  /** The bytes at an address; nothing frees them. */
+  view(address: bigint, length: number): ArrayBuffer;
   /** Where bytes lie. Whoever passes it on must keep them referenced until the call is over. */
   address(bytes: Uint8Array): bigint;
   errno(): number;
@@ -82,6 +86,9 @@ function load(): Libc | SystemError {
     const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
     const library = koffi.load(null);
     const name = 'int fd, int level, int name, ';
+    const mmap = library.func(
+      'uintptr_t mmap(uintptr_t address, size_t length, int protection, int flags, int fd, int64 offset)',
+    );
     return {
       setsockopt: library.func(`int setsockopt(${name}void *value, uint32_t length)`),
       getsockopt: library.func(`int getsockopt(${name}void *value, void *length)`),
@@ -91,6 +98,8 @@ function load(): Libc | SystemError {
       setns: library.func('int setns(int fd, int type)'),
       flock: library.func('int flock(int fd, int operation)'),
       syscall: library.func('intptr_t syscall(int64 nr, int64 a, int64 b, int64 c, int64 d)'),
+      mmap: (...args) => BigInt(mmap(...args, 0)),
+      view: (address, length) => koffi.view(address, length),
       address: (bytes) => BigInt(koffi.address(bytes)),
       errno: () => koffi.errno(),
     };

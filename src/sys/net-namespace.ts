@@ -14,7 +14,10 @@ const OWN = '/proc/thread-self/ns/net';
 /** Where `ip netns` and container engines keep names for namespaces. */
 const NAMED = ['/run/netns', '/var/run/netns', '/run/docker/netns'];
 
-/** The file of a namespace: a path, a name of `ip netns`, or the id of a process in it. */
+/**
+ * The file of a namespace: a path, a name of `ip netns`, or the id of a process in it; `undefined` if
+ * there is none. Throws `SystemError` where that may not be looked at.
+ */
 export function netNamespaceFile(text: string): string | undefined {
   if (/^\d+$/.test(text)) return existing(`/proc/${text}/ns/net`);
   if (text.includes('/')) return existing(text);
@@ -22,15 +25,16 @@ export function netNamespaceFile(text: string): string | undefined {
 }
 
 function existing(file: string): string | undefined {
-  return statSync(file, { throwIfNoEntry: false }) === undefined ? undefined : file;
+  const stats = asked(file, () => statSync(file, { throwIfNoEntry: false }));
+  return stats?.isFile() === true ? file : undefined;
 }
 
 /** Runs `body` in the namespace of `file`; `undefined` is our own. Throws `SystemError`. */
 export function inNetNamespace<Result>(file: string | undefined, body: () => Result): Result {
-  if (file === undefined || sameFile(file, OWN)) return body();
+  if (file === undefined || isOwn(file)) return body();
   const home = openSync(OWN, 'r');
   try {
-    const fd = openSync(file, 'r');
+    const fd = asked(file, () => openSync(file, 'r'));
     try {
       enter(fd, file);
     } finally {
@@ -46,9 +50,20 @@ export function inNetNamespace<Result>(file: string | undefined, body: () => Res
   }
 }
 
-function sameFile(a: string, b: string): boolean {
-  const [one, other] = [statSync(a), statSync(b)];
-  return one.dev === other.dev && one.ino === other.ino;
+function isOwn(file: string): boolean {
+  const [one, own] = [asked(file, () => statSync(file)), statSync(OWN)];
+  return one.dev === own.dev && one.ino === own.ino;
+}
+
+/** Says what is missing where a namespace's file is gone, or another user's. */
+function asked<Result>(file: string, body: () => Result): Result {
+  try {
+    return body();
+  } catch (error) {
+    const { code = 'unknown' } = error as NodeJS.ErrnoException;
+    const mend = code === 'EACCES' ? "; another user's process needs CAP_SYS_PTRACE" : '';
+    throw new SystemError(code, `${file}: the kernel answered ${code}${mend}`);
+  }
 }
 
 function enter(fd: number, file: string): void {

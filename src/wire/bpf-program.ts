@@ -10,7 +10,7 @@ export type Register = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10;
 export type Width = 1 | 2 | 4 | 8;
 
 const WIDTH_CODE: Readonly<Record<Width, number>> = { 4: 0x00, 2: 0x08, 1: 0x10, 8: 0x18 };
-const CONDITION_CODE = { '==': 0x10, '!=': 0x50, '>': 0x20 } as const;
+const CONDITION_CODE = { '==': 0x10, '!=': 0x50 } as const;
 
 interface Instruction {
   readonly code: number;

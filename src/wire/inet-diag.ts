@@ -115,8 +115,16 @@ function request(family: number, extensions: number, states: number): Uint8Array
   return payload;
 }
 
+/** Addresses already written as text: most sockets of a machine share theirs with others. */
+export type KnownAddresses = Map<number, string>;
+
 /** The socket of a message's payload. Throws `DecodeError`. */
-export function decodeDiagSocket(view: DataView, from: number, to: number): DiagSocket {
+export function decodeDiagSocket(
+  view: DataView,
+  from: number,
+  to: number,
+  known: KnownAddresses = new Map(),
+): DiagSocket {
   if (to - from < MESSAGE_LENGTH || to > view.byteLength) {
     throw new DecodeError('inet-diag', 'cut-short', to - from);
   }
@@ -124,20 +132,18 @@ export function decodeDiagSocket(view: DataView, from: number, to: number): Diag
   if (family !== AF_INET && family !== AF_INET6) {
     throw new DecodeError('inet-diag', 'bad-family', family);
   }
-  const bytes = new Uint8Array(view.buffer, view.byteOffset);
   const id = from + ID_AT;
   const v4 = family === AF_INET;
-  const address = (at: number) => (v4 ? formatV4(bytes, at) : formatIp(bytes, at));
   const info = findAttribute(view, from + MESSAGE_LENGTH, to, INET_DIAG_INFO);
   const cgroup = findAttribute(view, from + MESSAGE_LENGTH, to, INET_DIAG_CGROUP_ID);
   return {
-    family: v4 || isMappedV4(bytes, id + REMOTE_AT) ? 'ipv4' : 'ipv6',
+    family: v4 || isMappedV4(bytesAt(view, id + REMOTE_AT)) ? 'ipv4' : 'ipv6',
     state: TCP_STATES[view.getUint8(from + 1)] ?? 'unknown',
     timer: TCP_TIMERS[view.getUint8(from + 2)] ?? 'off',
     timerMs: view.getUint32(from + 52, true),
-    localAddress: address(id + LOCAL_AT),
+    localAddress: addressAt(view, id + LOCAL_AT, v4, known),
     localPort: view.getUint16(id),
-    remoteAddress: address(id + REMOTE_AT),
+    remoteAddress: addressAt(view, id + REMOTE_AT, v4, known),
     remotePort: view.getUint16(id + 2),
     cookie: decodeCookie(view, id + 40),
     uid: view.getUint32(from + 64, true),
@@ -150,6 +156,21 @@ export function decodeDiagSocket(view: DataView, from: number, to: number): Diag
     socketFamily: family,
     interfaceIndex: view.getUint32(id + 36, true),
   };
+}
+
+function addressAt(view: DataView, at: number, v4: boolean, known: KnownAddresses): string {
+  if (!v4) return formatIp(bytesAt(view, at));
+  const word = view.getUint32(at);
+  let text = known.get(word);
+  if (text === undefined) {
+    text = formatV4(bytesAt(view, at), 0);
+    known.set(word, text);
+  }
+  return text;
+}
+
+function bytesAt(view: DataView, at: number): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset + at, 16);
 }
 
 /** A 64-bit number that counts up from 1, and so is exact as a JavaScript number. */

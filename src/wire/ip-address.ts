@@ -103,22 +103,27 @@ function parseV4(text: string): number[] | undefined {
 }
 
 function parseV6Groups(text: string): number[] | undefined {
-  const [head = '', tail, ...more] = text.split('::');
-  if (more.length > 0) return undefined;
-  const last = text.slice(text.lastIndexOf(':') + 1);
-  const v4 = last.includes('.') ? parseV4(last) : undefined;
-  if (last.includes('.') && v4 === undefined) return undefined;
+  const plain = withoutDots(text);
+  const [head = '', tail, ...more] = plain?.split('::') ?? [];
+  if (plain === undefined || more.length > 0) return undefined;
   const read = (part: string): number[] =>
-    (part === '' ? [] : part.split(':')).flatMap((group) => {
-      if (group === last && v4 !== undefined) {
-        const [a = 0, b = 0, c = 0, d = 0] = v4;
-        return [(a << 8) | b, (c << 8) | d];
-      }
-      return /^[\da-f]{1,4}$/i.test(group) ? [Number.parseInt(group, 16)] : [Number.NaN];
-    });
+    (part === '' ? [] : part.split(':')).map((group) =>
+      /^[\da-f]{1,4}$/i.test(group) ? Number.parseInt(group, 16) : Number.NaN,
+    );
   const [front, back] = [read(head), tail === undefined ? [] : read(tail)];
   const missing = GROUPS - front.length - back.length;
   if (tail === undefined ? missing !== 0 : missing < 1) return undefined;
   const groups = [...front, ...new Array<number>(missing).fill(0), ...back];
   return groups.some(Number.isNaN) ? undefined : groups;
+}
+
+/** With a dotted end, as in `::ffff:10.0.0.5`, written as the two groups that it stands for. */
+function withoutDots(text: string): string | undefined {
+  const at = text.lastIndexOf(':') + 1;
+  const end = text.slice(at);
+  if (!end.includes('.')) return text;
+  const v4 = parseV4(end);
+  if (v4 === undefined) return undefined;
+  const [a = 0, b = 0, c = 0, d = 0] = v4;
+  return `${text.slice(0, at)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
 }

@@ -82,8 +82,9 @@ export function findAttribute(
 
 /** The errno of an error message's payload, positive; 0 for an acknowledgement. */
 export function netlinkErrno(view: DataView, message: NetlinkMessage): number {
-  if (message.to - message.from < 4) throw new DecodeError('netlink', 'cut-short', message.to);
-  return -view.getInt32(message.from, true);
+  const length = message.to - message.from;
+  if (length < 4) throw new DecodeError('netlink', 'cut-short', length);
+  return 0 - view.getInt32(message.from, true);
 }
 
 function aligned(length: number): number {

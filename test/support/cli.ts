@@ -28,6 +28,8 @@ export interface CliOptions {
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** The command that runs it, for example `setpriv` with its arguments: it must exec. */
+  readonly under?: readonly string[];
 }
 
 /** How a command ended. */
@@ -47,11 +49,12 @@ export class CliProcess {
   #stdout = '';
   #stderr = '';
 
-  constructor(args: readonly string[], { env = {}, cwd }: CliOptions) {
+  constructor(args: readonly string[], { env = {}, cwd, under = [] }: CliOptions) {
     this.#args = args;
     const inherited = { ...process.env };
     for (const name of SCRUBBED) delete inherited[name];
-    this.#child = spawn(LAUNCHER, args, {
+    const [program = LAUNCHER, ...words] = [...under, LAUNCHER, ...args];
+    this.#child = spawn(program, words, {
       env: { NODE_COMPILE_CACHE: COMPILE_CACHE, ...inherited, ...env },
       cwd,
       stdio: ['ignore', 'pipe', 'pipe'],
