@@ -1,5 +1,6 @@
 /**
- * The everyday library: hold a socket with `keepAlive`, look at one with `inspect`, watch a link by its
+ * The everyday library: hold a socket with `keepAlive`, an HTTP client's pool with
+ * `HoldAgent` or `holdDispatcher`, look at a socket with `inspect`, watch a link by its
  * URL with `createLink`, or run the machine yourself with `Keepalive`. Path groups are `linkhold/path`, codecs
  * `linkhold/wire/<format>`. Named re-exports, nothing else.
  * @module
@@ -26,6 +27,20 @@ export {
   type Timing,
   type TimingInput,
 } from './keepalive/timing.ts';
+export {
+  HoldAgent,
+  type HoldAgentOptions,
+  HoldHttpsAgent,
+  type HoldHttpsAgentOptions,
+  type LearnedOrigin,
+} from './link/hold-agent.ts';
+export {
+  type FetchDispatcher,
+  type HeldDispatcher,
+  type HoldDispatcherOptions,
+  holdDispatcher,
+} from './link/hold-dispatcher.ts';
+export type { HoldOptions } from './link/hold-options.ts';
 export { type KeepAliveOptions, keepAlive } from './link/keep-alive.ts';
 export type {
   Link,

@@ -120,7 +120,9 @@ function summary(rows: readonly Row[], { pid, port, netns, all }: SocketFlags): 
     return number === 0 ? [] : [`  ${number} ${SAY[risk]}`];
   });
   const loopback = all === true ? '' : '; loopback is listed with --all';
-  if (kinds.length === 0) return [`${total}, none at risk${loopback}`];
+  const hidden = rows.some(({ record }) => record.options === undefined);
+  const none = hidden ? 'none of those that can be seen at risk' : 'none at risk';
+  if (kinds.length === 0) return [`${total}, ${none}${loopback}`];
   const given = Object.entries({ pid, port, netns }).flatMap(([key, value]) =>
     value === undefined ? [] : [`--${key} ${value}`],
   );

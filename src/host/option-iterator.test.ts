@@ -83,6 +83,23 @@ suite('options of sockets by BPF iterator', { skip: iteratorMissing() }, () => {
     }
   });
 
+  test('tells apart sockets that differ in one option only, by as little as can be', async (t) => {
+    const all = await Promise.all(
+      [
+        OPTIONS,
+        { ...OPTIONS, enabled: false },
+        { ...OPTIONS, timeMs: 62_000 },
+        { ...OPTIONS, intervalMs: 12_000 },
+        { ...OPTIONS, probes: 5 },
+        { ...OPTIONS, userTimeoutMs: 105_001 },
+        { ...OPTIONS, userTimeoutMs: 105_000 + 2 ** 24 },
+      ].map(async (options) => ({ ...(await connection(t)), options })),
+    );
+    for (const { fd, options } of all) writeTcpOptions(fd, options);
+    const read = readAllOptions();
+    for (const { cookie, options } of all) assert.deepEqual(read.get(cookie)?.options, options);
+  });
+
   test('turns keepalive off too', async (t) => {
     const { fd, cookie } = await connection(t);
     writeTcpOptions(fd, OPTIONS);

@@ -212,9 +212,9 @@ suite('the program that applies rules to new connections', () => {
         );
         if (rule !== undefined) matched += 1;
       }),
-      { numRuns: 1_500 },
+      { numRuns: 800 },
     );
-    assert(matched > 300, `${matched} matched`);
+    assert(matched > 200, `${matched} matched`);
   });
 });
 
@@ -289,9 +289,9 @@ suite('the program that locks', () => {
         assert.deepEqual([length(outcome), outcome.result], [locked ? -1 : 4, 1n]);
         seen[locked ? 'locked' : 'free'] += 1;
       }),
-      { numRuns: 1_500 },
+      { numRuns: 800 },
     );
-    assert(seen.locked > 100 && seen.free > 100, JSON.stringify(seen));
+    assert(seen.locked > 60 && seen.free > 60, JSON.stringify(seen));
   });
 });
 

@@ -27,20 +27,27 @@ function cgroupMissing(): string | false {
 }
 
 let groups = 0;
+/** What a test has left, the last first. */
+const removals: (() => void)[] = [];
 
-/** A control group without processes, and a policy for it. */
-function policyOf(t: TestContext): { policy: Policy; group: string; close: () => void } {
+/** A control group without processes, and a policy for it. What is inside goes first. */
+function policyOf(t: TestContext, parent: string = cgroupRoot()) {
   groups += 1;
-  const group = path.join(cgroupRoot(), `linkhold-test-${process.pid}-${groups}`);
+  const group = path.join(parent, `linkhold-test-${process.pid}-${groups}`);
   mkdirSync(group);
-  t.after(() => rmdirSync(group));
+  removals.unshift(() => rmdirSync(group));
+  if (removals.length === 1) {
+    t.after(() => {
+      for (const remove of removals.splice(0)) remove();
+    });
+  }
   const policy = new Policy(group);
   let open = true;
   const close = () => {
     if (open) policy.close();
     open = false;
   };
-  t.after(close);
+  removals.unshift(close);
   return { policy, group, close };
 }
 
@@ -131,18 +138,11 @@ suite('a policy of a control group', { skip: cgroupMissing() }, () => {
 
   test('two of nested control groups are two, each with its own rules', (t) => {
     const { policy, group } = policyOf(t);
-    const below = path.join(group, 'below');
-    mkdirSync(below);
-    const inner = new Policy(below);
-    try {
-      policy.replace([rule(1)]);
-      inner.replace([rule(2)]);
-      assert.deepEqual(plain(statusOf(group)?.rules), [rule(1)]);
-      assert.deepEqual(plain(statusOf(below)?.rules), [rule(2)]);
-    } finally {
-      inner.close();
-      rmdirSync(below);
-    }
+    const { policy: inner, group: below } = policyOf(t, group);
+    policy.replace([rule(1)]);
+    inner.replace([rule(2)]);
+    assert.deepEqual(plain(statusOf(group)?.rules), [rule(1)]);
+    assert.deepEqual(plain(statusOf(below)?.rules), [rule(2)]);
   });
 
   test('leaves no descriptor open, whether it ends well or was refused', (t) => {

@@ -126,6 +126,38 @@ suite('protecting connections that exist', { skip: iteratorMissing() }, () => {
     assert.deepEqual(protect([rule()]).treated, []);
   });
 
+  test('one that is closed between being listed and being set is not told of', async (t) => {
+    const { socket, peer, rule, protect } = await connection(t);
+    const selects = () => {
+      for (const end of [socket, peer]) end.destroy();
+      return true;
+    };
+    assert.deepEqual(protect([rule()], { selects }).treated, []);
+  });
+
+  test('those that come while others are set are set too, three times over and no more', async (t) => {
+    const late = await Promise.all([1, 2, 3, 4].map(() => connection(t)));
+    const rules = late.map(({ rule }) => rule());
+    let passes = 0;
+    // The table is asked in its order: the first one that is seen again begins a new pass.
+    const seen = new Set<number>();
+    const selects: ProtectRequest['selects'] = ({ socket }) => {
+      if (seen.has(socket.cookie)) seen.clear();
+      if (seen.size === 0) passes += 1;
+      seen.add(socket.cookie);
+      const comes = late.findIndex(({ cookie }) => cookie === socket.cookie) + 1;
+      return comes > 0 && comes <= passes;
+    };
+    const { treated } = protectExisting({ rules, namespace: undefined, selects, dryRun: false });
+    const expected = late.slice(0, 3).map(({ cookie }) => cookie);
+    assert.deepEqual(
+      treated.map(({ record }) => record.socket.cookie),
+      expected,
+    );
+    const enabled = late.map(({ fd }) => readTcpOptions(fd).enabled);
+    assert.deepEqual(enabled, [true, true, true, false]);
+  });
+
   test('what the kernel refuses is told for each, with what it holds', async (t) => {
     const { rule, protect } = await connection(t);
     const { treated } = protect([rule({ probes: 128 })]);
@@ -198,6 +230,15 @@ suite('protecting connections without rights', { skip: strangerMissing() }, () =
         refused: protect([own], { ...given.rule.options, probes: 128 }),
         other: protect([given.cookie]),
         none: protect([]),
+        closed: attempt(() => {
+          const selects = ({ socket: { cookie } }) => {
+            if (cookie === own) socket.destroy();
+            return cookie === own;
+          };
+          const options = { ...given.rule.options, probes: 5 };
+          const rules = [{ ...given.rule, port: 0, to: undefined, options }];
+          return protectExisting({ rules, namespace: undefined, selects, dryRun: false }).treated;
+        }),
       };`;
     const before = readTcpOptions(fd);
     const seen = await asNobody<Record<string, unknown>>(body, { rule: rule(), cookie });
@@ -212,6 +253,7 @@ suite('protecting connections without rights', { skip: strangerMissing() }, () =
     assert.deepEqual(seen['refused'], { answer: { own: [OPTIONS, refused] } });
     assert.deepEqual(seen['other'], { name: 'SystemError', code: 'EPERM', message: needs });
     assert.deepEqual(seen['none'], { answer: {} });
+    assert.deepEqual(seen['closed'], { answer: [] });
     assert.deepEqual(readTcpOptions(fd), before, 'ours is as it was');
   });
 });

@@ -122,6 +122,8 @@ suite('which connections are judged', () => {
     const gone = judge(recordOf({ info: { ...INFO, probes: 2, silentMs: 75_000 } }));
     assert.equal(judge(recordOf({ cookie: 2 })), calm);
     assert.deepEqual(gone?.risks, ['half-open-suspect', 'in-flight-hole']);
+    const doubtful = judge(recordOf({ info: { ...INFO, probes: 1, silentMs: 61_000 } }));
+    assert.deepEqual(doubtful?.risks, ['half-open-suspect', 'in-flight-hole']);
     const sending = judge(recordOf({ info: { ...INFO, retransmits: 2 } }));
     assert.deepEqual(sending?.risks, ['half-open-suspect', 'in-flight-hole']);
     assert.equal(judge(recordOf({ info: undefined })), calm);

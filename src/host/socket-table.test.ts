@@ -151,6 +151,7 @@ suite('the connections of this machine, without rights', NEEDS, () => {
     readonly needs: { readonly code: string; readonly message: string };
     readonly own: readonly unknown[];
     readonly ours: readonly unknown[];
+    readonly orphaned: readonly unknown[];
   }
 
   test('are all listed; options are those of own ones, and why the others are missing', async (t) => {
@@ -165,6 +166,11 @@ suite('the connections of this machine, without rights', NEEDS, () => {
       await Promise.all([once(server, 'connection'), once(socket, 'connect')]);
       const fd = descriptorOf(socket);
       writeTcpOptions(fd, given.options);
+      const orphan = net.connect(server.address().port, '127.0.0.1');
+      const [[peer]] = await Promise.all([once(server, 'connection'), once(orphan, 'connect')]);
+      peer.pause();
+      const orphaned = readSocketCookie(descriptorOf(orphan));
+      orphan.destroy();
       const { records, withoutBpf } = readSocketTable();
       const told = (cookie) => {
         const { options, unreadable, owner, descriptor } =
@@ -175,6 +181,7 @@ suite('the connections of this machine, without rights', NEEDS, () => {
         needs: { code: withoutBpf.code, message: withoutBpf.message },
         own: told(readSocketCookie(fd)),
         ours: told(given.cookie),
+        orphaned: told(orphaned),
       };`;
     const seen = await asNobody<Seen>(body, { options: OPTIONS, cookie: cookieOf(socket) });
     const message = 'iterating sockets by BPF needs CAP_BPF and CAP_PERFMON';
@@ -183,6 +190,8 @@ suite('the connections of this machine, without rights', NEEDS, () => {
     const why =
       "another user's: its options need CAP_BPF and CAP_PERFMON (or CAP_SYS_PTRACE) to be seen";
     assert.deepEqual(seen.ours, [null, why, null, false, false]);
+    const gone = 'no process has it any more';
+    assert.deepEqual(seen.orphaned, [null, gone, null, false, false]);
   });
 });
 

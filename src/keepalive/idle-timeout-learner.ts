@@ -128,12 +128,17 @@ export class IdleTimeoutLearner {
    * is proven.
    */
   limitMs(repeatable: boolean): number {
-    const timeout = Math.min(this.#hintMs ?? this.#longestMs, this.#learnedMs() ?? this.#longestMs);
-    if (this.#hintMs !== undefined || timeout < this.#longestMs) {
-      return Math.min(usableMs(timeout), this.#longestMs);
-    }
+    const learned = this.#learnedMs() ?? Number.POSITIVE_INFINITY;
+    const timeout = Math.min(this.#hintMs ?? Number.POSITIVE_INFINITY, learned);
+    if (Number.isFinite(timeout)) return Math.min(usableMs(timeout), this.#longestMs);
     if (repeatable) return this.#longestMs;
     return Math.min(Math.max(usableMs(this.#provenMs), AT_ONCE_MS), this.#longestMs);
+  }
+
+  /** A connection that is still open after so long has outlived what was learned. */
+  outlivedAfterMs(): number | undefined {
+    const learned = this.#learnedMs();
+    return learned === undefined ? undefined : learned + toleranceMs(learned) + 1;
   }
 
   /** Whether it is time to leave a connection idle until the server ends it. */

@@ -77,7 +77,7 @@ suite('when Linux gives an idle peer up', () => {
     });
   }
 
-  test('says of any options what the kernel’s timer does, step by step', () => {
+  test("says of any options what the kernel's timer does, step by step", () => {
     fc.assert(
       fc.property(anyLimits, (given) => {
         assert.equal(idleBoundMs(given), keepaliveTimer(given).elapsedMs);
@@ -111,7 +111,7 @@ suite('when Linux gives data in flight up', () => {
     });
   }
 
-  test('counts as the kernel’s model for every retries2 that can be set', () => {
+  test("counts as the kernel's model for every retries2 that can be set", () => {
     for (let retries2 = 0; retries2 <= 255; retries2 += 1) {
       assert.equal(inFlightBoundMs(0, retries2), modelTimeout(retries2));
     }
@@ -131,7 +131,7 @@ suite('what can be asked of TCP', () => {
     assert.deepEqual(tcpLimitsOf(base, 'links.db'), { ...base, userTimeoutMs: 90_000 });
   });
 
-  test('the limits have no more than the kernel’s four numbers', () => {
+  test("the limits have no more than the kernel's four numbers", () => {
     assert.deepEqual(Object.keys(tcpLimitsOf(profiles.windows, 'links.db')), [
       'timeMs',
       'intervalMs',

@@ -1,19 +1,20 @@
 /**
- * What `tcp://` links and sockets of a program have in common: a connected socket that the kernel
- * keeps, and whose state the machine records. Who made the connection, and what follows its death,
- * is for the two kinds.
+ * What `tcp://` and `nbss://` links and sockets of a program have in common: a connected socket that
+ * the kernel keeps, and whose state the machine records. Who made the connection, and what follows
+ * its death, is for the kinds.
  * @module
  */
 import type { Socket } from 'node:net';
 import type { Evidence, KeepaliveConfig, Reason } from '../keepalive/keepalive.ts';
-import { idleBoundMs, tcpLimitsOf } from '../keepalive/tcp-limits.ts';
+import { idleBoundMs, type TcpLimits } from '../keepalive/tcp-limits.ts';
 import { ffiMissing } from '../sys/libc.ts';
 import type { TcpOptions } from '../sys/tcp-socket.ts';
 import { Link, type LinkFacts, type LinkIdentity } from './link.ts';
 import { hostPort } from './link-url.ts';
 import { TcpWatch } from './tcp-watch.ts';
 
-const TCP_FACTS: LinkFacts = {
+/** What every plain TCP connection is and proves. */
+export const TCP_FACTS: LinkFacts = {
   kind: 'tcp',
   class: 'answered',
   proves: "the path and the peer's kernel answer; not that the application runs",
@@ -23,10 +24,14 @@ export abstract class HeldTcp extends Link {
   readonly #options: TcpOptions;
   #watch: TcpWatch | undefined;
 
-  /** `where` names the place of the timing in errors. Throws `UsageError`. */
-  constructor(identity: LinkIdentity, config: KeepaliveConfig, where: string) {
-    super(identity, TCP_FACTS, config);
-    this.#options = { enabled: true, ...tcpLimitsOf(identity.timing, where) };
+  constructor(
+    identity: LinkIdentity,
+    facts: LinkFacts,
+    config: KeepaliveConfig,
+    limits: TcpLimits,
+  ) {
+    super(identity, facts, config);
+    this.#options = { enabled: true, ...limits };
   }
 
   override get detectsWithinMs(): number {

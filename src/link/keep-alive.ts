@@ -7,9 +7,10 @@
 import { errorMonitor } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Evidence, Reason } from '../keepalive/keepalive.ts';
+import { tcpLimitsOf } from '../keepalive/tcp-limits.ts';
 import { resolveTiming, type Timing, type TimingInput } from '../keepalive/timing.ts';
 import { errnoOf, reasonOf } from './errno.ts';
-import { HeldTcp } from './held-tcp.ts';
+import { HeldTcp, TCP_FACTS } from './held-tcp.ts';
 import type { Link } from './link.ts';
 import { hostPort } from './link-url.ts';
 
@@ -24,7 +25,7 @@ class HeldSocket extends HeldTcp {
 
   constructor(name: string, socket: Socket, timing: Timing) {
     const config = { intervalMs: timing.intervalMs, probes: 0 };
-    super({ name, url: name, timing }, config, 'keepAlive');
+    super({ name, url: name, timing }, TCP_FACTS, config, tcpLimitsOf(timing, 'keepAlive'));
     this.#socket = socket;
   }
 

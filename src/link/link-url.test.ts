@@ -77,6 +77,16 @@ suite('link URLs', () => {
     assert.equal(parseLinkUrl('tcp://h:1?source=192.0.2.7', 'URL', TCP).source, '192.0.2.7');
   });
 
+  test('a path is for kinds that have paths, encoded as it goes out', () => {
+    const rules: UrlRules = { parameters: [], defaultPort: 80, path: true };
+    assert.equal(parseLinkUrl('http://h/a b/%41?source=::1', 'URL', rules).path, '/a%20b/%41');
+    assert.equal(parseLinkUrl('http://h', 'URL', rules).path, '/');
+    assert.equal(parseLinkUrl('http://h/a\r\nX: y', 'URL', rules).path, '/aX:%20y');
+    assert.equal(parseLinkUrl('http://h:8080', 'URL', rules).redacted, 'http://h:8080');
+    assert.equal(parseLinkUrl('tcp://h:1', 'URL', TCP).path, undefined);
+    assert.match(refusal('http://h/#top', rules), /no fragment goes in there/);
+  });
+
   test('the key is for the kind only: everybody else sees ***', () => {
     const url = parseLinkUrl(`beat://h:1?key=${SECRET}&source=192.0.2.7`, 'URL', BEAT);
     assert.equal(url.parameters.get('key'), SECRET);

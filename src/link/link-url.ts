@@ -12,6 +12,8 @@ export interface LinkUrl {
   /** A name or an address, IPv6 without brackets. */
   readonly host: string;
   readonly port: number;
+  /** What is asked for, percent-encoded and with its slash; only where the kind has paths. */
+  readonly path?: string;
   /** Local address to bind, from `?source=`. */
   readonly source: string | undefined;
   readonly parameters: ReadonlyMap<string, string>;
@@ -22,6 +24,8 @@ export interface LinkUrl {
 /** What a kind allows in its URLs. */
 export interface UrlRules {
   readonly defaultPort?: number;
+  /** Whether its URLs may name a path. Default: no. */
+  readonly path?: boolean;
   readonly parameters: readonly string[];
 }
 
@@ -78,7 +82,8 @@ export function parseLinkUrl(text: string, where: string, rules: UrlRules): Link
     fail(where, `"${shown}" names no port; write ${scheme}://${url.hostname}:port`);
   if (port === 0) fail(where, `"${shown}": port 0 cannot be connected to`);
   if (url.username !== '' || url.password !== '') fail(where, `"${shown}": no login goes in there`);
-  if ((url.pathname !== '' && url.pathname !== '/') || url.hash !== '') {
+  if (rules.path === true && url.hash !== '') fail(where, `"${shown}": no fragment goes in there`);
+  if (rules.path !== true && ((url.pathname !== '' && url.pathname !== '/') || url.hash !== '')) {
     fail(where, `"${shown}": a ${scheme} link has no path; write ${scheme}://host:port`);
   }
   const allowed = ['source', ...rules.parameters];
@@ -98,5 +103,8 @@ export function parseLinkUrl(text: string, where: string, rules: UrlRules): Link
     fail(where, `source=${shownOf(source)} is no IP address of this machine`);
   }
   for (const name of SECRETS) if (url.searchParams.has(name)) url.searchParams.set(name, '***');
-  return { scheme, host, port, source, parameters, redacted: url.toString() };
+  const path = rules.path === true ? { path: url.pathname } : {};
+  // A URL of these schemes has a slash that nobody wrote.
+  const redacted = url.toString().replace(/^(https?:\/\/[^/?#]+)\/$/, '$1');
+  return { scheme, host, port, source, parameters, redacted, ...path };
 }

@@ -111,6 +111,7 @@ export abstract class Link extends EventEmitter<LinkEvents> {
   #reason: Reason = 'not-observed';
   #evidence: Evidence = {};
   #rttMs: number | null = null;
+  #trouble: string | undefined;
   protected local: string | null = null;
   protected remote: string | null = null;
 
@@ -226,6 +227,13 @@ export abstract class Link extends EventEmitter<LinkEvents> {
     this.emit('note', { ...this.#happening(), type: 'note', text });
   }
 
+  /** What keeps the link from coming up, told once and not at each attempt. */
+  protected reportTrouble(text: string): void {
+    if (text === this.#trouble) return;
+    this.#trouble = text;
+    this.reportNote(text);
+  }
+
   #perform(output: KeepaliveOutput): void {
     if (output.type === 'probe') {
       this.sendProbe(output.sequence);
@@ -234,7 +242,10 @@ export abstract class Link extends EventEmitter<LinkEvents> {
       }
     } else if (output.type === 'beat') this.sendBeat();
     else if (output.type === 'reply') this.reportReply(output.rttMs);
-    else if (!this.#drained) this.#enter(output.to, output.reason, output.evidence);
+    else {
+      if (output.to === 'up') this.#trouble = undefined;
+      if (!this.#drained) this.#enter(output.to, output.reason, output.evidence);
+    }
   }
 
   #enter(to: LinkState, reason: Reason, evidence: Evidence): void {

@@ -5,9 +5,15 @@
 import { resolveTiming, type Timing, type TimingInput } from '../keepalive/timing.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { BeatLink } from './beat.ts';
+import { HttpLink } from './http.ts';
 import type { Link } from './link.ts';
 import { type LinkUrl, parseLinkUrl, placeOfUrl, schemeOf, type UrlRules } from './link-url.ts';
+import { NbssLink } from './nbss.ts';
+import { SmbLink } from './smb.ts';
 import { TcpLink } from './tcp.ts';
+
+const HTTP = ['method'];
+const HTTPS = [...HTTP, 'ca', 'servername'];
 
 interface LinkKind extends UrlRules {
   readonly make: (name: string, url: LinkUrl, timing: Timing, where: string) => Link;
@@ -16,6 +22,20 @@ interface LinkKind extends UrlRules {
 const KINDS: Readonly<Record<string, LinkKind>> = {
   tcp: { parameters: [], make: (...args) => new TcpLink(...args) },
   beat: { parameters: ['key', 'keyFile'], make: (...args) => new BeatLink(...args) },
+  http: {
+    defaultPort: 80,
+    path: true,
+    parameters: HTTP,
+    make: (...args) => new HttpLink(...args),
+  },
+  https: {
+    defaultPort: 443,
+    path: true,
+    parameters: HTTPS,
+    make: (...args) => new HttpLink(...args),
+  },
+  smb: { defaultPort: 445, parameters: [], make: (...args) => new SmbLink(...args) },
+  nbss: { defaultPort: 139, parameters: ['called'], make: (...args) => new NbssLink(...args) },
 };
 
 /** Where a link leads: what a relay connects to unless its path says otherwise. */

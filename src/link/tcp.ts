@@ -4,28 +4,31 @@
  * kernel has the clocks and the machine only keeps the state.
  * @module
  */
-import net from 'node:net';
+import type net from 'node:net';
 import type { Evidence, Reason } from '../keepalive/keepalive.ts';
+import { tcpLimitsOf } from '../keepalive/tcp-limits.ts';
 import type { Timing } from '../keepalive/timing.ts';
 import { SystemError } from '../sys/system-error.ts';
 import { errnoOf, reasonOf } from './errno.ts';
-import { HeldTcp } from './held-tcp.ts';
+import { HeldTcp, TCP_FACTS } from './held-tcp.ts';
 import { hostPort, type LinkUrl } from './link-url.ts';
+import { TcpDialer } from './tcp-dialer.ts';
 import { requireKeepalive } from './tcp-watch.ts';
 
-/** A connection that ended sooner than this is not made anew at once, but after an interval. */
-const SHORT_LIFE_MS = 5_000;
-
 export class TcpLink extends HeldTcp {
-  readonly #url: LinkUrl;
-  #socket: net.Socket | undefined;
-  #connectedAt = 0;
+  readonly #dialer: TcpDialer;
 
   constructor(name: string, url: LinkUrl, timing: Timing, where: string) {
     const { intervalMs, probes } = timing;
     const config = { intervalMs, probes, random: Math.random };
-    super({ name, url: url.redacted, timing }, config, where);
-    this.#url = url;
+    super({ name, url: url.redacted, timing }, TCP_FACTS, config, tcpLimitsOf(timing, where));
+    this.#dialer = new TcpDialer(url, probes, {
+      connected: (socket, tookMs) => this.#connected(socket, tookMs),
+      // While it is held, the watch tells of its end.
+      ended: (error) => {
+        if (error !== undefined && !this.held) this.#failed(error);
+      },
+    });
     this.remote = hostPort(url.host, url.port);
   }
 
@@ -37,36 +40,20 @@ export class TcpLink extends HeldTcp {
 
   protected shut(): void {
     this.release();
-    this.#socket?.destroy();
-    this.#socket = undefined;
+    this.#dialer.hangUp();
   }
 
-  /**
-   * An attempt to connect. It is left to the kernel, which repeats it, for as many intervals as
-   * there are probes: a handshake slower than an interval must still come to its end.
-   */
-  protected sendProbe(sequence: number): void {
-    if (this.#socket !== undefined && sequence % this.identity.timing.probes !== 0) return;
-    this.shut();
-    const { host, port, source } = this.#url;
-    const startedAt = performance.now();
-    const local = source === undefined ? {} : { localAddress: source };
-    const socket = net.connect({ host, port, ...local });
-    this.#socket = socket;
-    socket.on('error', (error) => {
-      if (this.#socket === socket && !this.held) this.#failed(error);
-    });
-    socket.once('connect', () => {
-      if (this.#socket === socket) this.#connected(socket, startedAt);
-    });
+  /** An attempt to connect. */
+  protected sendProbe(): void {
+    this.#dialer.dial();
   }
 
   protected died(reason: Reason, evidence: Evidence): void {
-    const lived = performance.now() - this.#connectedAt;
+    const { lasted } = this.#dialer;
     this.shut();
     this.feed((machine, now) => {
       machine.handleFailure(reason, evidence, now);
-      if (lived > SHORT_LIFE_MS) machine.handleProbeRequest(now);
+      if (lasted) machine.handleProbeRequest(now);
     });
   }
 
@@ -77,11 +64,10 @@ export class TcpLink extends HeldTcp {
     this.feed((machine, now) => machine.handleFailure(reason, { errno }, now));
   }
 
-  #connected(socket: net.Socket, startedAt: number): void {
-    this.#connectedAt = performance.now();
+  #connected(socket: net.Socket, tookMs: number): void {
     // What the peer says first (a banner) is not for us, and unread it would fill the buffer.
     socket.resume();
-    this.reportReply(this.#connectedAt - startedAt);
+    this.reportReply(tookMs);
     try {
       this.hold(socket);
     } catch (error) {

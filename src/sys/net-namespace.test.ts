@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
@@ -84,11 +85,12 @@ suite('another network namespace', () => {
       const { inNetNamespace, netNamespaceFile } = await load('sys/net-namespace.ts');
       const { readdirSync, readlinkSync } = await import('node:fs');
       const look = () => [readlinkSync('${OWN}'), readdirSync('/proc/self/fd').length];
-      const enter = (file) => attempt(() => inNetNamespace(file, () => 'never'));
+      const enter = (file) => attempt(() => inNetNamespace(file, () => 'inside'));
       enter(given.file); // What is loaded on first use has descriptors of its own.
       const before = look();
       const answers = [enter(given.file), enter(given.ours)];
       answers.push(attempt(() => netNamespaceFile(given.ours.split('/')[2])));
+      answers.push(enter('/proc/self/ns/net')); // Our own needs no right.
       return { answers, before, after: look() };`;
       const ours = `/proc/${process.pid}/ns/net`;
       const seen = await asNobody<Record<string, unknown>>(body, { file, ours });
@@ -99,6 +101,7 @@ suite('another network namespace', () => {
         refused('EPERM', `setns(${file}): the kernel answered EPERM; ${needs}`),
         refused('EACCES', hidden),
         refused('EACCES', hidden),
+        { answer: 'inside' },
       ]);
       assert.deepEqual(seen['after'], seen['before']);
     },
@@ -115,7 +118,8 @@ suite('another network namespace', () => {
 
   test('a file that is none is a SystemError with EINVAL', NEEDS, () => {
     const home = here();
-    const error = { name: 'SystemError', code: 'EINVAL', message: /^setns\(\/etc\/passwd\)/ };
+    const message = 'setns(/etc/passwd): the kernel answered EINVAL';
+    const error = { name: 'SystemError', code: 'EINVAL', message };
     assert.throws(() => inNetNamespace('/etc/passwd', () => 'never'), error);
     assert.equal(here(), home);
   });
@@ -125,6 +129,14 @@ suite('the file of a network namespace', () => {
   test('of a process, by its id', () => {
     assert.equal(netNamespaceFile(String(process.pid)), `/proc/${process.pid}/ns/net`);
     assert.equal(netNamespaceFile('4194305'), undefined);
+  });
+
+  test('by the name that `ip netns` gave it', NEEDS, (t) => {
+    const name = `linkhold-unit-${process.pid}`;
+    execFileSync('ip', ['netns', 'add', name]);
+    t.after(() => execFileSync('ip', ['netns', 'del', name]));
+    assert.match(netNamespaceFile(name) ?? '', new RegExp(`^(/var)?/run/netns/${name}$`));
+    assert.deepEqual(inNetNamespace(netNamespaceFile(name), interfaces), ['lo']);
   });
 
   test('by its path, where there is one', (t) => {

@@ -215,6 +215,18 @@ suite('BTF', () => {
     assert.equal(loop.memberOffset('loop', 'loop'), undefined);
   });
 
+  test('a member without a name or type leads nowhere, not to the first type', () => {
+    const writer = new BtfWriter();
+    writer.compound('struct', 'first', [{ name: 'hidden', type: 0, bits: 8 }]);
+    writer.compound('struct', 'outer', [
+      { type: 0, bits: 0 },
+      { name: 'end', type: 0, bits: 16 },
+    ]);
+    const written = new Btf(writer.encode());
+    assert.equal(written.memberOffset('outer', 'hidden'), undefined);
+    assert.equal(written.memberOffset('outer', 'end'), 2);
+  });
+
   test('structures within each other are looked through 7 deep, and 20,000 deep end well', () => {
     for (const [depth, expected] of [
       [7, 8 * 7],
@@ -257,6 +269,18 @@ suite('BTF, whatever comes', () => {
       assert.throws(() => new Btf(given), { name: 'DecodeError', format: 'btf', code });
     });
   }
+
+  test('a header alone, 24 bytes, describes nothing', () => {
+    const alone = Uint8Array.from(
+      Buffer.from(`9feb0100 18000000 ${'00'.repeat(16)}`.replaceAll(' ', ''), 'hex'),
+    );
+    assert.equal(new Btf(alone).functionId('bpf_iter_tcp'), undefined);
+  });
+
+  test('says what it found instead of the magic', () => {
+    const found = with32(0, 0x01_1234);
+    assert.throws(() => new Btf(found), { message: `btf: bad-magic (${0x1234})` });
+  });
 
   test('a structure of 65,535 members in 60 bytes has those that are there', () => {
     const writer = new BtfWriter();

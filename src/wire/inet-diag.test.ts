@@ -179,6 +179,8 @@ suite('sock_diag: what the kernel answered', () => {
       assert.deepEqual(decodeDiagSocket(view, HEADER, bytes.length, known), socket);
       assert.deepEqual(decodeDiagSocket(view, HEADER, bytes.length, known), socket);
     }
+    // Each address of the family IPv4 once: 10.77.0.1 and 10.77.0.2.
+    assert.deepEqual([...known.keys()], [0x0a4d_0001, 0x0a4d_0002]);
   });
 
   for (const [index, state] of TCP_STATES.entries()) {
@@ -194,10 +196,13 @@ suite('sock_diag: what the kernel answered', () => {
 
   test('the device it is bound to', () => assert.equal(withByte(40, 7).interfaceIndex, 7));
 
-  test('TCP_INFO of an old kernel that is shorter than 76 bytes is none', () => {
-    const attribute = hex(`4f000200 ${'01'.repeat(75)} 00`);
-    const bytes = Buffer.concat([CLOSED.subarray(0, HEADER + 72), attribute]);
-    assert.equal(decode(bytes).info, undefined);
+  test('TCP_INFO of an old kernel is read from 76 bytes on; shorter it is none', () => {
+    const bare = CLOSED.subarray(0, HEADER + 72);
+    assert.deepEqual(decode(bare), decode(CLOSED));
+    const short = Buffer.concat([bare, hex(`4f000200 ${'01'.repeat(75)} 00`)]);
+    assert.equal(decode(short).info, undefined);
+    const least = Buffer.concat([bare, hex(`50000200 ${'01'.repeat(76)}`)]);
+    assert.equal(decode(least).info?.unacked, 0x0101_0101);
   });
 
   function withByte(at: number, value: number): DiagSocket {

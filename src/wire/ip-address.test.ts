@@ -215,7 +215,7 @@ suite('prefixes', () => {
     );
   });
 
-  test('agrees with net.BlockList about 10,000 addresses and prefixes of their family', () => {
+  test('agrees with net.BlockList about 4,000 addresses and prefixes of their family', () => {
     const near = (address: fc.Arbitrary<string>, most: number) =>
       fc.tuple(address, fc.nat(most), fc.nat(127), fc.boolean());
     const cases = fc.oneof(near(fc.ipV4(), 32), near(fc.ipV6(), 128));
@@ -237,10 +237,10 @@ suite('prefixes', () => {
         assert.equal(inPrefix(other, prefix), expected, `${formatIp(other)} in ${address}/${bits}`);
         seen[expected ? 1 : 0] = (seen[expected ? 1 : 0] ?? 0) + 1;
       }),
-      { numRuns: 10_000 },
+      { numRuns: 4_000 },
     );
     assert(
-      seen.every((count) => count > 2_000),
+      seen.every((count) => count > 800),
       `${seen}`,
     );
   });

@@ -9,6 +9,7 @@ import {
   NETLINK_ACK,
   NETLINK_DONE,
   NETLINK_DUMP,
+  NETLINK_DUMP_INTERRUPTED,
   NETLINK_ERROR,
   NETLINK_HEADER_LENGTH,
   NETLINK_REQUEST,
@@ -61,6 +62,16 @@ suite('netlink messages', () => {
 
   test('reads the end of a dump', () => {
     assert.deepEqual(messages(DONE), [{ type: NETLINK_DONE, flags: 2, from: 16, to: 20 }]);
+  });
+
+  test('an errno may be all that an error has, 4 bytes', () => {
+    const bytes = encodeNetlink(NETLINK_ERROR, 0, hex('f0ffffff'));
+    const [message] = messages(bytes);
+    assert.equal(netlinkErrno(viewOf(bytes), message as NetlinkMessage), 16);
+  });
+
+  test('the kernel says with 0x10 that a dump was interrupted (NLM_F_DUMP_INTR)', () => {
+    assert.equal(NETLINK_DUMP_INTERRUPTED, 0x10);
   });
 
   test('an error with less than the 4 bytes of its errno is a DecodeError', () => {
@@ -131,7 +142,10 @@ suite('netlink messages', () => {
     const bytes = hex(`${Buffer.from(DONE).toString('hex')}${'00'.repeat(16)}`);
     const iterator = decodeNetlink(viewOf(bytes));
     assert.equal(iterator.next().value?.type, NETLINK_DONE);
-    assert.throws(() => iterator.next(), { code: 'bad-length' });
+    assert.throws(() => iterator.next(), { code: 'bad-length', message: /\(0\)$/ });
+    const short = decodeNetlink(viewOf(bytes.subarray(0, DONE.length + 3)));
+    assert.equal(short.next().value?.type, NETLINK_DONE);
+    assert.throws(() => short.next(), { code: 'cut-short', message: /\(3\)$/ });
   });
 });
 
@@ -144,6 +158,7 @@ suite('netlink attributes', () => {
     assert.deepEqual(find(ATTRIBUTES, 15), { at: 12, length: 4 });
     assert.equal(find(ATTRIBUTES, 16), undefined);
     assert.equal(find(new Uint8Array(), 8), undefined);
+    assert.deepEqual(find(hex('0400 0900'), 9), { at: 4, length: 0 });
   });
 
   test('the first of a type is meant', () => {

@@ -69,6 +69,7 @@ suite('reset', { concurrency: true, timeout: 120_000 }, () => {
       assert.deepEqual([await owner.answer, await peer.answer], ['ECONNABORTED', 'ECONNRESET']);
       const after = performance.now() - ended;
       assert(after < WAKE_MS, `${after} ms after the command's end`);
+      t.diagnostic(`both awake ${Math.round(after)} ms after the command's end`);
       const left = (await machine.ss(7000)).map(({ local, remote }) => `${local} ${remote}`);
       const both = [`127.0.0.1:${other} 127.0.0.1:7000`, `127.0.0.1:7000 127.0.0.1:${other}`];
       assert.deepEqual(new Set(left), new Set(both));

@@ -2,7 +2,8 @@
 # Installs the Debian packages that the integration tests use, where that is possible. Where it is
 # not, says which are missing; the tests that need them are skipped with the reason.
 set -u
-wanted="iproute2 nftables conntrack openssl procps tcpdump tshark samba"
+wanted="iproute2 nftables conntrack openssl procps tcpdump tshark samba
+  golang-go netcat-openbsd python3 util-linux bsdutils nginx-light apache2-bin"
 
 missing=""
 for package in $wanted; do

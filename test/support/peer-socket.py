@@ -33,6 +33,8 @@ WAIT_S = 30
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 connections = {}
+#: Also those that another one is named like: what is forgotten is closed.
+kept = []
 known = threading.Condition()
 stopping = threading.Event()
 
@@ -58,6 +60,7 @@ def listener(address, port):
 
 def remember(name, one):
     with known:
+        kept.append(one)
         connections[name] = one
         known.notify_all()
 
@@ -93,7 +96,8 @@ def connect(address, port, from_address="", from_port="0", seconds=None):
     one = new_socket(address)
     if from_address != "":
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind((from_address, int(from_port)))
+    # A port that is asked for is given once; else two connections to two addresses may share one.
+    one.bind((from_address, int(from_port)))
     if seconds is not None:
         for option, value in zip(OPTIONS[:2], (1, int(seconds))):
             one.setsockopt(*option, value)

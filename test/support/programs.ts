@@ -21,9 +21,11 @@ require('node:net').connect(Number(port), address, () => console.log('connected'
 
 /** A timing that no default has, as flags of ours and as options of a socket. */
 export const FLAGS: readonly string[] =
-  '--time 100s --interval 20s --probes 4 --user-timeout 150s'.split(' ');
-export const WANTED = '1 100 20 4 150000';
-export const WANTED_SECONDS = 100;
+  '--time 500s --interval 20s --probes 4 --user-timeout 600s'.split(' ');
+export const WANTED = '1 500 20 4 600000';
+const WANTED_SECONDS = 500;
+/** A test on a busy machine looks so much later, and it still is no default's timer. */
+const SLACK_SECONDS = 400;
 /** What a socket of a new network namespace has by itself. */
 export const PLAIN = '0 7200 75 9 0';
 
@@ -81,12 +83,13 @@ export async function assertOptions(
   for (const row of rows) assert.equal(row.options, options, JSON.stringify(row));
 }
 
-/** The keepalive timer of every row runs, and was started with so many seconds a moment ago. */
-export function assertTimers(rows: readonly SsRow[], seconds: number = WANTED_SECONDS): void {
+/** The keepalive timer of every row runs, and was started with the wanted time not long ago. */
+export function assertTimers(rows: readonly SsRow[]): void {
   assert(rows.length > 0, 'no connection');
   for (const row of rows) {
     const { keepaliveSeconds: left = 0 } = row;
-    assert(left <= seconds && left > seconds - START_MS / 1_000, JSON.stringify(row));
+    const started = left <= WANTED_SECONDS && left > WANTED_SECONDS - SLACK_SECONDS;
+    assert(started, JSON.stringify(row));
   }
 }
 

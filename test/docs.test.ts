@@ -1,0 +1,30 @@
+/** Pages that are generated say what the code says. */
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { suite, test } from 'node:test';
+import { comparedTable } from './support/compared-table.ts';
+
+const ROOT = path.join(import.meta.dirname, '..');
+const read = (file: string) => readFileSync(path.join(ROOT, file), 'utf8');
+
+suite('docs', () => {
+  test('the table of kinds is that of the code; node test/support/compared-table.ts prints it', () => {
+    assert(read('docs/keepalive-compared.md').includes(comparedTable()));
+  });
+
+  test('every kind of link has a row and a page, and every link between pages leads somewhere', () => {
+    const kinds =
+      /const KINDS[^=]*= \{([\s\S]*?)\n\};/.exec(read('src/link/registry.ts'))?.[1] ?? '';
+    const names = [...kinds.matchAll(/^ {2}(?:'([^']+)'|(\w+)):/gm)].map(([, a, b]) => a ?? b);
+    assert(names.length >= 6, `${names}`);
+    for (const name of names) assert.match(comparedTable(), new RegExp(`\\| \\[${name}\\]\\(`));
+    for (const file of globSync(['*.md', 'docs/**/*.md'], { cwd: ROOT })) {
+      for (const [, target = ''] of read(file).matchAll(/\]\(([^)#]+?)(?:#[^)]*)?\)/g)) {
+        if (/^[a-z]+:/.test(target)) continue;
+        const place = path.join(path.dirname(file), target);
+        assert(globSync(place, { cwd: ROOT }).length > 0, `${file} leads to ${place}`);
+      }
+    }
+  });
+});
