@@ -145,6 +145,8 @@ function tellWhatIsMissing(rows: readonly Row[], { withoutBpf }: SocketTable): v
   const hidden = rows.filter(({ record }) => record.options === undefined);
   if (withoutBpf === undefined || hidden.length === 0) return;
   const reasons = new Set(hidden.map(({ record }) => record.unreadable));
+  // What a right is missing for is told by each connection; another reason is the machine's.
+  const why = withoutBpf.code === 'EPERM' ? '' : ` (${withoutBpf.message})`;
   const text = `the options of ${hidden.length} of ${rows.length} connections cannot be seen`;
-  process.stderr.write(`linkhold: ${text}: ${[...reasons].join('; ')} (${withoutBpf.message})\n`);
+  process.stderr.write(`linkhold: ${text}: ${[...reasons].join('; ')}${why}\n`);
 }

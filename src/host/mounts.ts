@@ -21,6 +21,11 @@ function mountOf(kind: keyof typeof USUAL): string | undefined {
   return places.includes(USUAL[kind]) ? USUAL[kind] : places[0];
 }
 
+/** Whether BPF objects can be pinned at all. */
+export function hasBpfMount(): boolean {
+  return mountOf('bpf') !== undefined;
+}
+
 /** Where BPF objects can be pinned. Throws `SystemError` (`no-bpffs`). */
 export function bpfMount(): string {
   const place = mountOf('bpf');

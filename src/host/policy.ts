@@ -33,7 +33,7 @@ import {
 } from '../sys/bpf.ts';
 import { lockFile } from '../sys/file-lock.ts';
 import { SystemError } from '../sys/system-error.ts';
-import { bpfMount, cgroupById, cgroupId } from './mounts.ts';
+import { bpfMount, cgroupById, cgroupId, hasBpfMount } from './mounts.ts';
 import { applyProgram, lockProgram } from './policy-programs.ts';
 import {
   type CountedRule,
@@ -42,6 +42,7 @@ import {
   encodeRuleValue,
   MOST_RULES,
   RULE_KEY_LENGTH,
+  RULE_VALUE,
   RULE_VALUE_LENGTH,
   type Rule,
 } from './rule.ts';
@@ -84,11 +85,15 @@ export class Policy {
     if (this.#lock === undefined && rules.some(({ lock }) => lock)) {
       this.#lock = withRights(() => attachLock(this.#cgroup, this.#rules));
     }
-    putRules(this.#rules, rules);
+    const entries = [...mapEntries(this.#rules, RULE_KEY_LENGTH, RULE_VALUE_LENGTH)];
+    const there = new Map(entries.map(({ key, value }) => [key.join(), value]));
     const kept = new Set(rules.map((rule) => encodeRuleKey(rule).join()));
-    for (const { key } of [...mapEntries(this.#rules, RULE_KEY_LENGTH, RULE_VALUE_LENGTH)]) {
-      if (!kept.has(key.join())) deleteFromMap(this.#rules, key);
-    }
+    // One that stays as it is keeps its counts.
+    putRules(
+      this.#rules,
+      rules.filter((rule) => !isSame(rule, there.get(encodeRuleKey(rule).join()))),
+    );
+    for (const { key } of entries) if (!kept.has(key.join())) deleteFromMap(this.#rules, key);
   }
 
   /** Ends it: connections to come are plain again, those treated keep what they have. */
@@ -132,6 +137,8 @@ export function unpinRules(
   doomed: (rule: CountedRule) => boolean,
 ): number {
   const only = cgroup === undefined ? undefined : String(cgroupId(cgroup));
+  // Without such a filesystem nothing can be pinned.
+  if (!hasBpfMount()) return 0;
   return withRights(() =>
     withPins((folder) => {
       let removed = 0;
@@ -198,6 +205,12 @@ function putRules(map: number, rules: readonly Rule[]): void {
   for (const rule of rules) updateMap(map, encodeRuleKey(rule), encodeRuleValue(rule));
 }
 
+/** Whether a value in the map asks for what the rule does, whatever it has counted. */
+function isSame(rule: Rule, value: Uint8Array | undefined): boolean {
+  const asked = (bytes: Uint8Array) => bytes.subarray(0, RULE_VALUE.applied).join();
+  return value !== undefined && asked(encodeRuleValue(rule)) === asked(value);
+}
+
 function readRules(map: number): CountedRule[] {
   const { keyLength, valueLength } = mapInfo(map);
   // Those of another version cannot be read, only removed.
@@ -243,13 +256,9 @@ function unpinOne(place: string, doomed: (rule: CountedRule) => boolean): number
 }
 
 function pinnedMapIds(): Set<number> {
-  let folder: string;
-  try {
-    folder = path.join(bpfMount(), FOLDER);
-  } catch {
-    return new Set();
-  }
   const ids = new Set<number>();
+  if (!hasBpfMount()) return ids;
+  const folder = path.join(bpfMount(), FOLDER);
   for (const name of readOrNothing(folder)) {
     const map = openPinned(path.join(folder, name, PINS.rules));
     if (map !== undefined) ids.add(closing(map, () => mapInfo(map).id));

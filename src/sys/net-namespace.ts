@@ -72,6 +72,7 @@ function enter(fd: number, file: string): void {
     must(`setns(${file})`, result);
   } catch (error) {
     const { code, message } = error as SystemError;
+    if (code === 'EINVAL') throw new SystemError(code, `${file} is no network namespace`);
     if (code !== 'EPERM') throw error;
     throw new SystemError(code, `${message}; entering a network namespace needs CAP_SYS_ADMIN`);
   }

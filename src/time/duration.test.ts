@@ -11,11 +11,28 @@ suite('durations', () => {
     ['10m', 600_000],
     ['2h', 7_200_000],
     ['0s', 0],
+    ['1m30s', 90_000],
+    ['2h11m15s', 7_875_000],
+    ['2h0m5s', 7_205_000],
   ] as const) {
     test(`reads ${text}`, () => assert.equal(parseDuration(text), ms));
   }
 
-  for (const text of ['60', '', '45 s', '-1s', '1d', 's', '1e9s', 'Infinitys', '9999999h']) {
+  for (const text of [
+    '60',
+    '',
+    '45 s',
+    '-1s',
+    '1d',
+    's',
+    '1e9s',
+    'Infinitys',
+    '9999999h',
+    '30s1m',
+    '1m30',
+    '1m1m',
+    '99999h1s',
+  ]) {
     test(`refuses "${text}" and names the place`, () => {
       assert.throws(() => parseDuration(text, '--time'), {
         name: 'UsageError',
@@ -39,6 +56,14 @@ suite('durations', () => {
   ] as const) {
     test(`writes ${ms} ms as ${text}`, () => assert.equal(formatDuration(ms), text));
   }
+
+  test('reads what it writes, to the second', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 31_536_000 }), (seconds) => {
+        assert.equal(parseDuration(formatDuration(seconds * 1_000)), seconds * 1_000);
+      }),
+    );
+  });
 
   test('never throws anything but a UsageError', () => {
     fc.assert(
