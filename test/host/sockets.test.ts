@@ -369,7 +369,8 @@ suite('sockets on a terminal', { concurrency: true, timeout: 120_000 }, () => {
       const evil = await named(machine, EVIL);
       await connected(evil, '127.0.0.1 7000', 1);
       const onTerminal = async (...words: string[]) => {
-        const env = ['env', '-u', 'FORCE_COLOR', '-u', 'NO_COLOR', 'TERM=xterm', ...words];
+        // Where CI is set, Node calls a terminal colourless.
+        const env = ['env', '-i', `PATH=${process.env['PATH']}`, 'TERM=xterm', ...words];
         const command = `${LAUNCHER} sockets --all --pid ${evil.pid}`;
         const program = machine.start([...env, 'script', '-qec', command, '/dev/null']);
         await program.exited;
