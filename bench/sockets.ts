@@ -87,7 +87,10 @@ function benchListing(): void {
   row('ss -tnop, no options', inside['ss'], inside['ss']);
 
   const installed = existsSync(INSTALLED)
-    ? { installed: () => command(process.execPath, INSTALLED, 'sockets', '--all', '--json') }
+    ? {
+        installed: () => command(process.execPath, INSTALLED, 'sockets', '--all', '--json'),
+        installedTable: () => command(process.execPath, INSTALLED, 'sockets', '--all'),
+      }
     : {};
   const whole = takeTurns({
     checkout: () => command(FROM_CHECKOUT, 'sockets', '--all', '--json'),
@@ -98,8 +101,10 @@ function benchListing(): void {
   say('\nas a whole command                                         ms    beside ss -tnop');
   row('linkhold sockets --json, from a checkout', whole['checkout'], whole['ss']);
   row('linkhold sockets, from a checkout', whole['table'], whole['ss']);
-  if ('installed' in whole) row('linkhold sockets --json, built', whole['installed'], whole['ss']);
-  else say('built: not measured, there is no dist; run npm run build first');
+  if ('installed' in whole) {
+    row('linkhold sockets --json, built', whole['installed'], whole['ss']);
+    row('linkhold sockets, built', whole['installedTable'], whole['ss']);
+  } else say('built: not measured, there is no dist; run npm run build first');
 }
 
 function row(name: string, ms = Number.NaN, beside = Number.NaN): void {
