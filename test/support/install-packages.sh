@@ -31,3 +31,6 @@ apt-get install -y -qq --no-install-recommends $missing >/dev/null || {
 case "$missing " in
   *" samba "*) systemctl disable --quiet smbd nmbd samba-ad-dc 2>/dev/null || true ;;
 esac
+case "$missing " in
+  *" nginx-light "*) systemctl disable --quiet nginx 2>/dev/null || true ;;
+esac
