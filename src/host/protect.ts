@@ -11,7 +11,13 @@ import { SystemError } from '../sys/system-error.ts';
 import { type TcpOptions, writeTcpOptions } from '../sys/tcp-socket.ts';
 import { setOptions } from './option-iterator.ts';
 import { matchRule, type Rule } from './rule.ts';
-import { isUnaccepted, readSocketTable, type SocketRecord, withSocketOf } from './socket-table.ts';
+import {
+  isUnaccepted,
+  readSocketTable,
+  type SocketRecord,
+  UNACCEPTED,
+  withSocketOf,
+} from './socket-table.ts';
 
 /** What became of one connection. */
 export interface Treated {
@@ -58,8 +64,6 @@ interface Target {
 const MOST_PASSES = 3;
 const NEEDS =
   "setting options of other programs' sockets needs CAP_BPF and CAP_PERFMON, or CAP_SYS_PTRACE";
-const UNACCEPTED =
-  'its program has not accepted it yet; only CAP_BPF and CAP_PERFMON reach it so long';
 
 /**
  * Treats the connections that a rule fits. Those that are closed meanwhile are not told of. Throws

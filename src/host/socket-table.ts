@@ -156,14 +156,17 @@ function borrowedRecords(sockets: readonly DiagSocket[]): SocketRecord[] {
   });
 }
 
+/** Why one that waits in a listener's queue cannot be borrowed. */
+export const UNACCEPTED =
+  'its program has not accepted it yet; only CAP_BPF and CAP_PERFMON reach it so long';
+
 /** Whether it waits in a listener's queue: its program has not taken it yet. */
 export function isUnaccepted({ inode, state }: DiagSocket): boolean {
   return inode === 0 && OPEN.includes(state);
 }
 
 function withoutDescriptor(socket: DiagSocket): string {
-  if (isUnaccepted(socket))
-    return 'its program has not accepted it yet; only CAP_BPF and CAP_PERFMON reach it so long';
+  if (isUnaccepted(socket)) return UNACCEPTED;
   return socket.inode === 0 ? 'no process has it any more' : NOT_OURS;
 }
 

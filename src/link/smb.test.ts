@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import { suite, type TestContext, test } from 'node:test';
+import { next, reaches } from '../../test/support/link-events.ts';
 import {
   type Asked,
   answerTo,
@@ -9,10 +10,9 @@ import {
   requestReader,
   requests,
 } from '../../test/support/smb-answers.ts';
-import type { LinkState } from '../keepalive/keepalive.ts';
 import type { TimingInput } from '../keepalive/timing.ts';
 import { SMB2_ECHO, SMB2_NEGOTIATE, SMB2_UNSOLICITED } from '../wire/smb2.ts';
-import type { Link, LinkEvent, StateEvent } from './link.ts';
+import type { Link } from './link.ts';
 import { createLink } from './registry.ts';
 
 /** A bound of 500 ms, with a slack (half an interval) that a busy test machine does not reach. */
@@ -75,31 +75,6 @@ function makeLink(t: TestContext, port: number, timing = QUICK): Link {
   const link = createLink(`smb://127.0.0.1:${port}`, timing, 'links.a', 'a');
   t.after(() => link.close());
   return link;
-}
-
-/** The next event that fits. Listens from the moment of the call. */
-function next<Type extends LinkEvent['type']>(
-  link: Link,
-  type: Type,
-  fits: (event: LinkEvent) => boolean = () => true,
-): Promise<Extract<LinkEvent, { type: Type }>> {
-  return new Promise((resolve, reject) => {
-    const late = setTimeout(() => {
-      const status = JSON.stringify(link.status());
-      reject(new Error(`no such ${type} event within ${BOUND_MS} ms; the link is ${status}`));
-    }, BOUND_MS);
-    const take = (event: LinkEvent) => {
-      if (!fits(event)) return;
-      clearTimeout(late);
-      (link as NodeJS.EventEmitter).off(type, take);
-      resolve(event as Extract<LinkEvent, { type: Type }>);
-    };
-    (link as NodeJS.EventEmitter).on(type, take);
-  });
-}
-
-function reaches(link: Link, state: LinkState): Promise<StateEvent> {
-  return next(link, 'state', (event) => event.type === 'state' && event.to === state);
 }
 
 /** A link that is up, to a server with this script. */

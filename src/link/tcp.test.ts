@@ -4,12 +4,12 @@ import diagnostics from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import net from 'node:net';
 import { suite, type TestContext, test } from 'node:test';
-import type { LinkState } from '../keepalive/keepalive.ts';
+import { next, reaches } from '../../test/support/link-events.ts';
 import type { TimingInput } from '../keepalive/timing.ts';
 import { ffiMissing } from '../sys/libc.ts';
 import { readTcpInfo, readTcpOptions } from '../sys/tcp-socket.ts';
 import { decodeTcpInfo } from '../wire/tcp-info.ts';
-import type { Link, LinkEvent, StateEvent } from './link.ts';
+import type { Link } from './link.ts';
 import { createLink } from './registry.ts';
 
 /** The shortest that TCP can count, so that a test of reconnecting takes a second. */
@@ -50,31 +50,6 @@ function makeLink(t: TestContext, port: number, query = '', timing = SHORT): Lin
   const link = createLink(`tcp://127.0.0.1:${port}${query}`, timing, 'links.a', 'a');
   t.after(() => link.close());
   return link;
-}
-
-/** The next event that fits. Listens from the moment of the call. */
-function next<Type extends LinkEvent['type']>(
-  link: Link,
-  type: Type,
-  fits: (event: LinkEvent) => boolean = () => true,
-): Promise<Extract<LinkEvent, { type: Type }>> {
-  return new Promise((resolve, reject) => {
-    const late = setTimeout(() => {
-      const status = JSON.stringify(link.status());
-      reject(new Error(`no such ${type} event within ${BOUND_MS} ms; the link is ${status}`));
-    }, BOUND_MS);
-    const take = (event: LinkEvent) => {
-      if (!fits(event)) return;
-      clearTimeout(late);
-      (link as NodeJS.EventEmitter).off(type, take);
-      resolve(event as Extract<LinkEvent, { type: Type }>);
-    };
-    (link as NodeJS.EventEmitter).on(type, take);
-  });
-}
-
-function reaches(link: Link, state: LinkState): Promise<StateEvent> {
-  return next(link, 'state', (event) => event.type === 'state' && event.to === state);
 }
 
 /** A link that is up, and the server's end of its connection. */
