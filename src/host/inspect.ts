@@ -3,12 +3,12 @@
  * would become of it if its peer died.
  * @module
  */
-import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { ffiMissing } from '../sys/libc.ts';
 import { descriptorOf, readTcpInfo, readTcpOptions, type TcpOptions } from '../sys/tcp-socket.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { decodeTcpInfo, type TcpInfo } from '../wire/tcp-info.ts';
+import { readRetries2 } from './retries.ts';
 import { type Detection, judge, type Risk } from './risk.ts';
 
 /** A connection as the kernel sees it. Everything is `null` where it cannot be read. */
@@ -23,8 +23,6 @@ export interface Inspection {
   /** What is missing on this machine, where something is. */
   readonly unreadable?: string;
 }
-
-const RETRIES2 = '/proc/sys/net/ipv4/tcp_retries2';
 
 /**
  * Looks at a connected `net.Socket` or `tls.TLSSocket`. Linux with the package koffi; elsewhere all is
@@ -44,6 +42,6 @@ export function inspect(socket: Socket): Inspection {
   }
   const keepalive = readTcpOptions(fd);
   const info = decodeTcpInfo(readTcpInfo(fd));
-  const retries2 = Number(readFileSync(RETRIES2, 'utf8'));
+  const retries2 = readRetries2();
   return { keepalive, info, ...judge({ ...keepalive, retries2, unanswered: info }) };
 }

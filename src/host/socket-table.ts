@@ -4,7 +4,6 @@
  * sockets that we may borrow, the processes that we may look into, and why the rest is missing.
  * @module
  */
-import { readFileSync } from 'node:fs';
 import { closing } from '../sys/bpf.ts';
 import { inNetNamespace } from '../sys/net-namespace.ts';
 import { openProcess, withBorrowed } from '../sys/pidfd.ts';
@@ -21,6 +20,7 @@ import {
   ownersByIterator,
   processName,
 } from './owners.ts';
+import { readRetries2 } from './retries.ts';
 
 /** A connection of this machine. */
 export interface SocketRecord {
@@ -54,7 +54,6 @@ const STATES: readonly TcpState[] = [
   'last-ack',
   'closing',
 ];
-const RETRIES2 = '/proc/sys/net/ipv4/tcp_retries2';
 
 /** A connection in one of these that no process has waits in a listener's queue to be accepted. */
 const OPEN: readonly TcpState[] = ['established', 'close-wait'];
@@ -71,7 +70,7 @@ export function readSocketTable(namespace?: string): SocketTable {
   const { all, found, retries2 } = inNetNamespace(namespace, () => ({
     all: listSockets([...STATES, 'listen']),
     found: orReason(readAllOptions, ITERATOR_NEEDS),
-    retries2: Number(readFileSync(RETRIES2, 'utf8')),
+    retries2: readRetries2(),
   }));
   const listeners = all.filter(({ state }) => state === 'listen');
   const sockets = all.filter(({ state }) => state !== 'listen');
