@@ -6,7 +6,7 @@
  * @module
  */
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import {
   accessSync,
   constants,
@@ -18,6 +18,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type CliOptions, type CliProcess, type CliResult, startCli } from './cli.ts';
 import { Lab, labMissing, Peer, START_MS } from './lab.ts';
@@ -67,6 +68,16 @@ export function machineMissing(...tools: readonly string[]): string | false {
     return `cannot make a control group: ${(error as Error).message}`;
   }
   return false;
+}
+
+/** Why our command cannot be run with these rights, or `false`: nobody must be able to read it. */
+export function unrunnable(rights: readonly string[]): string | false {
+  if (rights !== NOBODY || machineMissing() !== false) return machineMissing();
+  const [setpriv = '', ...words] = NOBODY;
+  const { status } = spawnSync(setpriv, [...words, 'test', '-r', fileURLToPath(import.meta.url)]);
+  return status === 0
+    ? false
+    : 'needs a checkout that nobody can read, not one below a private folder';
 }
 
 function isThere(tool: string): boolean {
