@@ -32,6 +32,10 @@ function whatIsMissing(): string | false {
   }
   const { status, stderr } = spawnSync('unshare', ['--net', 'true'], { encoding: 'utf8' });
   if (status !== 0) return `cannot make a network namespace: ${stderr.trim()}`;
+  const reads = ['test', '-r', path.join(SOURCE, 'index.ts')];
+  if (spawnSync('setpriv', [...NOBODY, ...reads]).status !== 0) {
+    return 'needs a checkout that nobody can read, not one below a private folder';
+  }
   return ffiMissing() ?? false;
 }
 
