@@ -28,6 +28,12 @@ export {
   type TimingInput,
 } from './keepalive/timing.ts';
 export {
+  connectDtls,
+  type DtlsConnection,
+  type PathMtu,
+} from './link/dtls-connection.ts';
+export { createDtlsServer, type DtlsServer } from './link/dtls-server.ts';
+export {
   HoldAgent,
   type HoldAgentOptions,
   HoldHttpsAgent,
@@ -55,8 +61,22 @@ export type {
   StateEvent,
 } from './link/link.ts';
 export { createLink } from './link/registry.ts';
+export type {
+  SecureClientOptions,
+  SecureOptions,
+  SecureServerOptions,
+} from './link/secure-options.ts';
+export {
+  type ConnectTlsOptions,
+  connectTls,
+  createTlsServer,
+  type TlsConnection,
+  type TlsServer,
+} from './link/tls-connection.ts';
+export { type DatagramSocket, UdpSession, type UdpSessionOptions } from './link/udp-session.ts';
 export { SystemError } from './sys/system-error.ts';
 export type { TcpOptions } from './sys/tcp-socket.ts';
+export { TlsError } from './sys/tls-error.ts';
 export { formatDuration, parseDuration } from './time/duration.ts';
 export type { Instant } from './time/instant.ts';
 export { UsageError } from './time/usage-error.ts';

@@ -18,7 +18,9 @@ suite('docs', () => {
       /const KINDS[^=]*= \{([\s\S]*?)\n\};/.exec(read('src/link/registry.ts'))?.[1] ?? '';
     const names = [...kinds.matchAll(/^ {2}(?:'([^']+)'|(\w+)):/gm)].map(([, a, b]) => a ?? b);
     assert(names.length >= 6, `${names}`);
-    for (const name of names) assert.match(comparedTable(), new RegExp(`\\| \\[${name}\\]\\(`));
+    for (const name of names) {
+      assert(comparedTable().includes(`| [${name}](`), `no row for ${name}`);
+    }
     for (const file of globSync(['*.md', 'docs/**/*.md'], { cwd: ROOT })) {
       for (const [, target = ''] of read(file).matchAll(/\]\(([^)#]+?)(?:#[^)]*)?\)/g)) {
         if (/^[a-z]+:/.test(target)) continue;

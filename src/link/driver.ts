@@ -96,6 +96,12 @@ export class Driver<Output> implements Sleeper {
     this.settle();
   }
 
+  /** Lets no deadline pass until `settle` is called again: nothing is observed meanwhile. */
+  rest(): void {
+    waiting.remove(this);
+    arm();
+  }
+
   /** Ends it, also from within an output: nothing more is performed. */
   stop(): void {
     this.#stopped = true;

@@ -26,6 +26,8 @@ export interface UrlRules {
   readonly defaultPort?: number;
   /** Whether its URLs may name a path. Default: no. */
   readonly path?: boolean;
+  /** A parameter that may name the host in its stead: `host` is empty then. Default: none. */
+  readonly hostFrom?: string;
   readonly parameters: readonly string[];
 }
 
@@ -75,7 +77,9 @@ export function parseLinkUrl(text: string, where: string, rules: UrlRules): Link
   } catch {
     return fail(where, `"${shown}" is no valid URL; write ${scheme}://host:port`);
   }
-  if (host === '') fail(where, `"${shown}" names no host; write ${scheme}://host:port`);
+  if (host === '' && !(rules.hostFrom !== undefined && url.searchParams.has(rules.hostFrom))) {
+    fail(where, `"${shown}" names no host; write ${scheme}://host:port`);
+  }
   if (/[\s\p{C}/?#@%]/u.test(host)) fail(where, `"${shownOf(host)}" is no host name`);
   const port = url.port === '' ? rules.defaultPort : Number(url.port);
   if (port === undefined)

@@ -217,6 +217,14 @@ export abstract class Link extends EventEmitter<LinkEvents> {
     this.#driver.settle();
   }
 
+  /**
+   * We cannot hear anybody for now, by our own doing. The clock stands until the next `feed`, and the
+   * machine then sees that it was late, and blames nobody.
+   */
+  protected rest(): void {
+    this.#driver.rest();
+  }
+
   protected reportReply(rttMs: number): void {
     this.#rttMs = Math.round(rttMs * 1_000) / 1_000;
     if (this.listenerCount('reply') === 0) return;

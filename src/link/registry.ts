@@ -5,15 +5,18 @@
 import { resolveTiming, type Timing, type TimingInput } from '../keepalive/timing.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { BeatLink } from './beat.ts';
+import { HeartbeatLink } from './heartbeat-link.ts';
 import { HttpLink } from './http.ts';
 import type { Link } from './link.ts';
 import { type LinkUrl, parseLinkUrl, placeOfUrl, schemeOf, type UrlRules } from './link-url.ts';
 import { NbssLink } from './nbss.ts';
+import { createOpenvpnLink, DEFAULT_PORT } from './openvpn.ts';
 import { SmbLink } from './smb.ts';
 import { TcpLink } from './tcp.ts';
 
 const HTTP = ['method'];
-const HTTPS = [...HTTP, 'ca', 'servername'];
+const CERTIFICATES = ['ca', 'servername'];
+const HTTPS = [...HTTP, ...CERTIFICATES];
 
 interface LinkKind extends UrlRules {
   readonly make: (name: string, url: LinkUrl, timing: Timing, where: string) => Link;
@@ -34,8 +37,22 @@ const KINDS: Readonly<Record<string, LinkKind>> = {
     parameters: HTTPS,
     make: (...args) => new HttpLink(...args),
   },
+  'tls+heartbeat': {
+    parameters: CERTIFICATES,
+    make: (...args) => new HeartbeatLink(...args),
+  },
+  'dtls+heartbeat': {
+    parameters: CERTIFICATES,
+    make: (...args) => new HeartbeatLink(...args),
+  },
   smb: { defaultPort: 445, parameters: [], make: (...args) => new SmbLink(...args) },
   nbss: { defaultPort: 139, parameters: ['called'], make: (...args) => new NbssLink(...args) },
+  openvpn: {
+    defaultPort: DEFAULT_PORT,
+    hostFrom: 'config',
+    parameters: ['config', 'probe', 'proto'],
+    make: (...args) => createOpenvpnLink(...args),
+  },
 };
 
 /** Where a link leads: what a relay connects to unless its path says otherwise. */
@@ -61,6 +78,7 @@ function readUrl(url: string, where: string): { kind: LinkKind; parsed: LinkUrl 
 /** The host and port in a link's URL. Throws `UsageError`. */
 export function linkTarget(url: string, where: string): LinkTarget {
   const { host, port, source } = readUrl(url, where).parsed;
+  if (host === '') throw new UsageError('bad-url', `${where}: the link's URL names no host itself`);
   return { host, port, source };
 }
 

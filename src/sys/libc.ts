@@ -39,6 +39,8 @@ const SYSCALLS = {
   arm64: { bpf: 280, pidfdOpen: 434, pidfdGetfd: 438 },
 } as const;
 
+type Koffi = typeof import('koffi');
+
 let loaded: Libc | SystemError | undefined;
 
 /** Why system calls are not to be had here, in one line, or `undefined` if they are. */
@@ -75,15 +77,24 @@ export function errnoName(number: number): string {
   return found?.[0] ?? `errno ${number}`;
 }
 
-function load(): Libc | SystemError {
+/** Calls into C libraries, for what is none of the C library's own. Throws `SystemError`. */
+export function ffi(): Koffi {
   if (process.platform !== 'linux') {
-    return new SystemError(
-      'ffi-missing',
-      `system calls by FFI need Linux, not ${process.platform}`,
-    );
+    const text = `calls into C libraries need Linux, not ${process.platform}`;
+    throw new SystemError('ffi-missing', text);
   }
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+    return createRequire(import.meta.url)('koffi') as Koffi;
+  } catch (error) {
+    const cause = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
+    const mend = 'install it beside linkhold: npm install koffi';
+    throw new SystemError('ffi-missing', `the koffi package cannot be loaded (${cause}); ${mend}`);
+  }
+}
+
+function load(): Libc | SystemError {
+  try {
+    const koffi = ffi();
     const library = koffi.load(null);
     const name = 'int fd, int level, int name, ';
     const mmap = library.func(
@@ -104,8 +115,8 @@ function load(): Libc | SystemError {
       errno: () => koffi.errno(),
     };
   } catch (error) {
-    const cause = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
-    const mend = 'install it beside linkhold: npm install koffi';
-    return new SystemError('ffi-missing', `the koffi package cannot be loaded (${cause}); ${mend}`);
+    if (error instanceof SystemError) return error;
+    const text = `the C library cannot be loaded: ${(error as Error).message}`;
+    return new SystemError('ffi-missing', text);
   }
 }

@@ -203,13 +203,13 @@ suite('NetBIOS session service packets', () => {
     assert.match(negativeWords(0x42), /^0x42: a code that RFC 1002 does not have$/);
   });
 
-  test('any bytes are packets or a DecodeError, and nothing is set aside past what came (400,000 mutated)', () => {
+  test('any bytes are packets or a DecodeError, and nothing is set aside past what came (100,000 mutated)', () => {
     const streams = [...ALL, Uint8Array.from([...KEEPALIVE, ...NEGATIVE, ...MESSAGE])];
     let most = 0;
     for (const [seed, framing] of (['direct', 'netbios'] as const).entries()) {
       const { read, refused } = fuzz(
         streams,
-        200_000,
+        50_000,
         (bytes) => {
           const reader = new NbssReader(framing);
           try {
@@ -220,7 +220,7 @@ suite('NetBIOS session service packets', () => {
         },
         seed + 1,
       );
-      assert(read > 50_000 && refused > 50_000, `${read} read, ${refused} refused`);
+      assert(read > 12_000 && refused > 12_000, `${read} read, ${refused} refused`);
     }
     assert(most <= 2 * 72 + 64, `${most} bytes set aside for at most 136`);
   });

@@ -233,10 +233,10 @@ suite('SMB 2 messages', () => {
     assert.equal(count, 2_047);
   });
 
-  test('any bytes are messages or a DecodeError (400,000 mutated)', () => {
+  test('any bytes are messages or a DecodeError (100,000 mutated)', () => {
     const frames = [NEGOTIATED, ECHOED, COMPOUNDED, REFUSED];
-    const { read, refused } = fuzz(frames, 400_000, decodeAll);
-    assert(read > 100_000 && refused > 100_000, `${read} read, ${refused} refused`);
+    const { read, refused } = fuzz(frames, 100_000, decodeAll);
+    assert(read > 25_000 && refused > 25_000, `${read} read, ${refused} refused`);
   });
 
   test('any bytes after a good header are messages or a DecodeError', () => {

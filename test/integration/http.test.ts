@@ -1,15 +1,14 @@
 /** HTTP's persistent connections against the real servers: what they do with idle ones, how they
  * die and return, and what a service sees that swaps its agent for ours. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
-import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import { createLink, HoldAgent, holdDispatcher } from '../../src/index.ts';
-import { startCli, temporaryDirectory } from '../support/cli.ts';
+import { certify, opensslMissing } from '../support/certificates.ts';
+import { startCli } from '../support/cli.ts';
 import {
   commandMissing,
   type HttpProgram,
@@ -21,7 +20,7 @@ import { eventually } from '../support/scripted-http.ts';
 
 const NGINX = { skip: commandMissing('nginx', '-v') };
 const APACHE = { skip: commandMissing('apache2', '-v') };
-const OPENSSL = { skip: NGINX.skip || commandMissing('openssl', 'version') };
+const OPENSSL = { skip: NGINX.skip || opensslMissing() };
 
 /** Sends a request by `node:http(s)`; answers how it went. */
 function send(
@@ -195,25 +194,6 @@ suite('a service that swaps its agent', { timeout: 60_000 }, () => {
     assert(get.length + post.length > 0, 'nobody failed: there was no race to win');
   });
 });
-
-/** A certificate authority, and a certificate of it for localhost. */
-function certify(t: TestContext): { ca: string; key: string; certificate: string } {
-  const home = temporaryDirectory(t);
-  const at = (name: string) => path.join(home, name);
-  const openssl = (...args: string[]) => {
-    const { status, stderr } = spawnSync('openssl', args, { encoding: 'utf8' });
-    assert.equal(status, 0, stderr);
-  };
-  const make = ['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  const root = ['-x509', '-days', '2', '-subj', '/CN=Linkhold test'];
-  openssl(...make, ...root, '-keyout', at('ca.key'), '-out', at('ca.pem'));
-  openssl(...make, '-subj', '/CN=localhost', '-keyout', at('key.pem'), '-out', at('req.pem'));
-  writeFileSync(at('ext'), 'subjectAltName=DNS:localhost\n');
-  const sign = ['x509', '-req', '-days', '2', '-in', at('req.pem'), '-extfile', at('ext')];
-  const signer = ['-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-CAcreateserial'];
-  openssl(...sign, ...signer, '-out', at('cert.pem'));
-  return { ca: at('ca.pem'), key: at('key.pem'), certificate: at('cert.pem') };
-}
 
 suite('https', { timeout: 60_000 }, () => {
   test('a certificate is verified: its authority, and its name', OPENSSL, async (t) => {

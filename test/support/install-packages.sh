@@ -3,7 +3,8 @@
 # not, says which are missing; the tests that need them are skipped with the reason.
 set -u
 wanted="iproute2 nftables conntrack openssl procps tcpdump tshark samba
-  golang-go netcat-openbsd python3 util-linux bsdutils nginx-light apache2-bin"
+  golang-go netcat-openbsd python3 util-linux bsdutils nginx-light apache2-bin
+  openvpn gnutls-bin"
 
 missing=""
 for package in $wanted; do
@@ -30,6 +31,9 @@ apt-get install -y -qq --no-install-recommends $missing >/dev/null || {
 }
 case "$missing " in
   *" samba "*) systemctl disable --quiet smbd nmbd samba-ad-dc 2>/dev/null || true ;;
+esac
+case "$missing " in
+  *" openvpn "*) systemctl disable --quiet openvpn 2>/dev/null || true ;;
 esac
 case "$missing " in
   *" nginx-light "*) systemctl disable --quiet nginx 2>/dev/null || true ;;
