@@ -6,15 +6,14 @@
  * @module
  */
 import { type KeyObject, randomFillSync } from 'node:crypto';
-import dgram from 'node:dgram';
-import dns from 'node:dns';
-import { isIP } from 'node:net';
+import type { Socket } from 'node:dgram';
 import type { Timing } from '../keepalive/timing.ts';
 import { BEAT_NONCE_LENGTH } from '../wire/beat.ts';
 import { openBeat, readKey, sealBeat } from './beat-auth.ts';
 import { errnoOf, reasonOf } from './errno.ts';
 import { Link, type LinkFacts } from './link.ts';
 import { hostPort, type LinkUrl, placeOfUrl } from './link-url.ts';
+import { UdpDialer } from './udp-dialer.ts';
 
 /** What every `beat` link is and proves. */
 export const BEAT_FACTS: LinkFacts = {
@@ -38,25 +37,25 @@ function freshNonce(): Uint8Array {
 }
 
 export class BeatLink extends Link {
-  readonly #url: LinkUrl;
+  readonly #dialer: UdpDialer;
   readonly #key: KeyObject;
   readonly #probes: number;
   /** What each of the last probes must bring back, by its sequence modulo `probes`. */
   readonly #nonces: Uint8Array;
-  #socket: dgram.Socket | undefined;
-  #connected = false;
-  #opening = false;
   /** What a socket that is being opened will send: older packets have had their time. */
   #newest: Uint8Array | undefined;
-  /** Which opening of a socket is the present one: what comes late from another is ignored. */
-  #attempt = 0;
 
   constructor(name: string, url: LinkUrl, timing: Timing, where: string) {
     const { timeMs, intervalMs, probes, beatMs } = timing;
     const beat = beatMs === undefined ? {} : { beatMs };
     const config = { timeMs, intervalMs, probes, ...beat, random: Math.random };
     super({ name, url: url.redacted, timing }, BEAT_FACTS, config);
-    this.#url = url;
+    this.#dialer = new UdpDialer(url, {
+      connected: (socket) => this.#opened(socket),
+      message: (bytes) => this.#receive(bytes),
+      failed: (error) => this.#failed(error),
+      doubted: (error) => this.#doubt(error),
+    });
     this.#probes = probes;
     this.#nonces = new Uint8Array(probes * BEAT_NONCE_LENGTH);
     this.#key = readKey(
@@ -71,11 +70,7 @@ export class BeatLink extends Link {
   }
 
   protected shut(): void {
-    this.#attempt += 1;
-    this.#socket?.close();
-    this.#socket = undefined;
-    this.#connected = false;
-    this.#opening = false;
+    this.#dialer.hangUp();
   }
 
   protected sendProbe(sequence: number): void {
@@ -83,8 +78,8 @@ export class BeatLink extends Link {
     this.#nonceOf(sequence).set(nonce);
     // A link that is down goes by a fresh socket now and then: a new binding, and the name looked up
     // anew. Not for each probe: an answer slower than the interval must still find its way.
-    const due = sequence % this.#probes === 0 && this.#connected;
-    if (due && this.observed === 'down') this.shut();
+    const due = sequence % this.#probes === 0 && this.#dialer.connected;
+    if (due && this.observed === 'down') this.#dialer.hangUp();
     this.#send(sealBeat('probe', sequence >>> 0, nonce, this.#key));
   }
 
@@ -93,59 +88,25 @@ export class BeatLink extends Link {
   }
 
   #send(packet: Uint8Array): void {
-    if (this.#connected) {
-      this.#socket?.send(packet, this.#onSent);
+    if (this.#dialer.connected) {
+      this.#dialer.send(packet);
       return;
     }
     this.#newest = packet;
-    if (!this.#opening) this.#connect();
+    if (!this.#dialer.dialed) this.#dialer.dial();
   }
 
-  readonly #onSent = (error: Error | null): void => {
-    if (error) this.#doubt(error);
-  };
-
-  #connect(): void {
-    const { host, port, source } = this.#url;
-    this.#opening = true;
-    const attempt = ++this.#attempt;
-    dns.lookup(host, { family: isIP(source ?? '') }, (error, address, family) => {
-      if (attempt !== this.#attempt) return;
-      if (error) {
-        this.#failed(error);
-        return;
-      }
-      const socket = dgram.createSocket(family === 6 ? 'udp6' : 'udp4');
-      this.#socket = socket;
-      socket.on('message', (bytes) => this.#receive(bytes));
-      socket.on('error', (cause) => {
-        if (attempt !== this.#attempt) return;
-        if (this.#connected) this.#doubt(cause);
-        else this.#failed(cause);
-      });
-      if (source !== undefined) socket.bind({ address: source, port: 0 });
-      socket.connect(port, address, (cause?: Error) => {
-        if (attempt !== this.#attempt) return;
-        if (cause) this.#failed(cause);
-        else this.#opened(socket);
-      });
-    });
-  }
-
-  #opened(socket: dgram.Socket): void {
-    this.#opening = false;
-    this.#connected = true;
+  #opened(socket: Socket): void {
     const here = socket.address();
     const there = socket.remoteAddress();
     this.local = hostPort(here.address, here.port);
     this.remote = hostPort(there.address, there.port);
-    if (this.#newest !== undefined) socket.send(this.#newest, this.#onSent);
+    if (this.#newest !== undefined) this.#dialer.send(this.#newest);
     this.#newest = undefined;
   }
 
   #failed(error: Error): void {
     const errno = errnoOf(error);
-    this.shut();
     this.feed((machine, now) => machine.handleFailure(reasonOf(errno), { errno }, now));
   }
 

@@ -4,7 +4,6 @@
  * common; it knows neither socket nor stream.
  * @module
  */
-import { setTimeout as after } from 'node:timers';
 import type { Timing } from '../keepalive/timing.ts';
 import type { SessionOptions } from '../sys/gnutls-session.ts';
 import { HeartbeatChannel } from './heartbeat-channel.ts';
@@ -133,7 +132,7 @@ export class HeldChannel {
 
   /** Begins the handshake, which has as long as the probes of a dead peer. */
   start(): void {
-    this.#late = after(() => {
+    this.#late = setTimeout(() => {
       this.#ended(new PeerDeadError('the handshake was not done in time'));
     }, this.patienceMs);
     this.#channel.secure.start();
@@ -169,18 +168,18 @@ export class HeldChannel {
     this.#watch = undefined;
     this.#channel.cancel();
     this.#channel.secure.bye();
-    this.#late = after(() => {
-      this.#ended(new PeerDeadError('the peer did not say goodbye in time'));
-    }, this.patienceMs);
+    this.#awaitGoodbye();
   }
 
   /** The program does not read for now, and so cannot hear the peer. */
   pause(): void {
     this.#watch?.rest();
+    if (this.#leaving) clearTimeout(this.#late);
   }
 
   resume(): void {
     this.#watch?.observe();
+    if (this.#leaving && !this.#closed) this.#awaitGoodbye();
   }
 
   close(): void {
@@ -191,6 +190,13 @@ export class HeldChannel {
     this.#channel.close();
     const error = new Error('the connection was closed');
     for (const { reject } of this.#taken()) reject(error);
+  }
+
+  #awaitGoodbye(): void {
+    clearTimeout(this.#late);
+    this.#late = setTimeout(() => {
+      this.#ended(new PeerDeadError('the peer did not say goodbye in time'));
+    }, this.patienceMs);
   }
 
   #request(): HeartbeatRequest {

@@ -4,12 +4,11 @@
  * another makes another.
  * @module
  */
-import dgram from 'node:dgram';
-import dns from 'node:dns';
 import { EventEmitter } from 'node:events';
 import net, { isIP } from 'node:net';
 import { encodeTcpPacket, TcpPacketReader } from '../wire/openvpn-packet.ts';
 import { hostPort } from './link-url.ts';
+import { UdpDialer } from './udp-dialer.ts';
 import type { DatagramSocket } from './udp-session.ts';
 
 /** Where to, by what, and from where. */
@@ -48,16 +47,6 @@ export abstract class OpenvpnTransport
     this.place = place;
   }
 
-  open(): void {
-    const { host, family, source } = this.place;
-    const wanted = source === undefined ? family : isIP(source);
-    dns.lookup(host, { family: wanted }, (error, address, found) => {
-      if (this.closed) return;
-      if (error) this.over(error);
-      else this.connect(address, found === 6 ? 6 : 4);
-    });
-  }
-
   /** Ends it. Nothing is told of it. */
   close(): void {
     if (this.closed) return;
@@ -66,8 +55,9 @@ export abstract class OpenvpnTransport
     this.removeAllListeners();
   }
 
+  /** Begins; `open` or `end` follows. */
+  abstract open(): void;
   abstract send(bytes: Uint8Array, done: (error: Error | null) => void): void;
-  protected abstract connect(address: string, family: 4 | 6): void;
   protected abstract shut(): void;
 
   protected opened(local: net.AddressInfo, remote: net.AddressInfo): void {
@@ -88,42 +78,25 @@ export abstract class OpenvpnTransport
 }
 
 class UdpTransport extends OpenvpnTransport {
-  #socket: dgram.Socket | undefined;
-  #connected = false;
+  readonly #dialer = new UdpDialer(this.place, {
+    connected: (socket) => this.opened(socket.address(), socket.remoteAddress()),
+    message: (bytes) => this.emit('message', bytes),
+    failed: (error) => this.over(error),
+    doubted: (error) => {
+      if (this.listenerCount('error') > 0) this.emit('error', error);
+    },
+  });
 
-  send(bytes: Uint8Array, done: (error: Error | null) => void): void {
-    if (!this.closed && this.#connected) this.#socket?.send(bytes, done);
+  open(): void {
+    this.#dialer.dial();
   }
 
-  protected connect(address: string, family: 4 | 6): void {
-    const { port, source, sourcePort } = this.place;
-    const socket = dgram.createSocket(family === 6 ? 'udp6' : 'udp4');
-    this.#socket = socket;
-    socket.on('message', (bytes) => {
-      if (!this.closed) this.emit('message', bytes);
-    });
-    socket.on('error', (error) => {
-      if (!this.#connected) this.over(error);
-      else if (!this.closed && this.listenerCount('error') > 0) this.emit('error', error);
-    });
-    const from = source === undefined ? {} : { address: source };
-    if (source !== undefined || sourcePort !== undefined) {
-      socket.bind({ ...from, port: sourcePort ?? 0 });
-    }
-    socket.connect(port, address, (error?: Error) => {
-      if (error) {
-        this.over(error);
-        return;
-      }
-      if (this.closed) return;
-      this.#connected = true;
-      this.opened(socket.address(), socket.remoteAddress());
-    });
+  send(bytes: Uint8Array, done: (error: Error | null) => void): void {
+    this.#dialer.send(bytes, done);
   }
 
   protected shut(): void {
-    this.#socket?.close();
-    this.#socket = undefined;
+    this.#dialer.hangUp();
   }
 }
 
@@ -135,10 +108,11 @@ class TcpTransport extends OpenvpnTransport {
     if (!this.closed) this.#socket?.write(encodeTcpPacket(bytes), (error) => done(error ?? null));
   }
 
-  protected connect(address: string, family: 4 | 6): void {
-    const { port, source, sourcePort } = this.place;
+  open(): void {
+    const { host, port, family: wanted, source, sourcePort } = this.place;
+    const family = isIP(source ?? '') || wanted;
     const socket = net.connect({
-      host: address,
+      host,
       port,
       family,
       noDelay: true,
@@ -151,9 +125,9 @@ class TcpTransport extends OpenvpnTransport {
     socket.on('data', (bytes: Uint8Array) => this.#take(bytes));
     socket.once('connect', () =>
       this.opened(socket.address() as net.AddressInfo, {
-        address: socket.remoteAddress ?? address,
+        address: socket.remoteAddress ?? host,
         port: socket.remotePort ?? port,
-        family: `IPv${family}`,
+        family: socket.remoteFamily ?? '',
       }),
     );
   }

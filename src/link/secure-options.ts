@@ -5,7 +5,7 @@
 import { isIP } from 'node:net';
 import { resolveTiming, type Timing, type TimingInput } from '../keepalive/timing.ts';
 import { GnutlsCredentials, systemCredentials } from '../sys/gnutls-credentials.ts';
-import type { SessionOptions } from '../sys/gnutls-session.ts';
+import { readPriority, type SessionOptions } from '../sys/gnutls-session.ts';
 import { TlsError } from '../sys/tls-error.ts';
 import { UsageError } from '../time/usage-error.ts';
 
@@ -63,25 +63,26 @@ function pem(text: string | Uint8Array | undefined): Uint8Array | undefined {
   return typeof text === 'string' ? Buffer.from(text) : text;
 }
 
-/** Throws `UsageError` for what is no PEM or does not belong together. */
+/** Turns what GnuTLS says of an option into a `UsageError`. */
+function read<Result>(where: string, body: () => Result): Result {
+  try {
+    return body();
+  } catch (error) {
+    if (!(error instanceof TlsError)) throw error;
+    throw new UsageError('bad-options', `${where}: ${error.message}`);
+  }
+}
+
 function credentialsOf(options: SecureOptions, where: string, system: boolean): GnutlsCredentials {
   const { ca, cert, key } = options;
   if (ca === undefined && cert === undefined) return systemCredentials();
-  try {
-    return new GnutlsCredentials({
-      ca: pem(ca),
-      system: system && ca === undefined,
-      cert: pem(cert),
-      key: pem(key),
-    });
-  } catch (error) {
-    if (!(error instanceof TlsError)) throw error;
-    throw new UsageError('bad-certificate', `${where}: ${error.message}`);
-  }
+  const pems = { ca: pem(ca), cert: pem(cert), key: pem(key) };
+  return read(where, () => new GnutlsCredentials({ ...pems, system: system && ca === undefined }));
 }
 
 function common({ alpnProtocols, heartbeat = true, priority }: SecureOptions, where: string) {
   const timing = resolveTiming(typeof heartbeat === 'object' ? heartbeat : {}, where);
+  if (priority !== undefined) read(where, () => readPriority(priority));
   const session = { alpn: alpnProtocols, heartbeat: heartbeat !== false, priority };
   return { timing, session };
 }

@@ -12,6 +12,9 @@ export interface UdpTarget {
   readonly host: string;
   readonly port: number;
   readonly source?: string | undefined;
+  readonly sourcePort?: number | undefined;
+  /** Of the address to look up, where no source tells; 0: whichever the name has. Default: 0. */
+  readonly family?: 0 | 4 | 6;
 }
 
 /** What becomes of a socket. Nothing is told of one that was hung up or replaced. */
@@ -29,23 +32,38 @@ export class UdpDialer {
   readonly #outcome: UdpOutcome;
   #socket: dgram.Socket | undefined;
   #connected = false;
+  #dialed = false;
   /** Which dial is the present one: what comes late from another is ignored. */
   #attempt = 0;
+
+  readonly #onSent = (error: Error | null): void => {
+    if (error && this.#connected) this.#outcome.doubted(error);
+  };
 
   constructor(target: UdpTarget, outcome: UdpOutcome) {
     this.#target = target;
     this.#outcome = outcome;
   }
 
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** Whether there is a socket, or will be. */
+  get dialed(): boolean {
+    return this.#dialed;
+  }
+
   /** A new socket, with a port and so a NAT binding of its own, instead of the present one. */
   dial(): void {
     this.hangUp();
+    this.#dialed = true;
     const attempt = this.#attempt;
-    const { host, port, source } = this.#target;
+    const { host, port, source, sourcePort, family: wanted = 0 } = this.#target;
     const current = (body: () => void) => {
       if (attempt === this.#attempt) body();
     };
-    dns.lookup(host, { family: isIP(source ?? '') }, (error, address, family) =>
+    dns.lookup(host, { family: isIP(source ?? '') || wanted }, (error, address, family) =>
       current(() => {
         if (error) {
           this.#fail(error);
@@ -55,7 +73,12 @@ export class UdpDialer {
         this.#socket = socket;
         socket.on('message', (bytes) => current(() => this.#outcome.message(bytes)));
         socket.on('error', (cause) => current(() => this.#error(cause)));
-        if (source !== undefined) socket.bind({ address: source, port: 0 });
+        if (source !== undefined || sourcePort !== undefined) {
+          socket.bind({
+            ...(source === undefined ? {} : { address: source }),
+            port: sourcePort ?? 0,
+          });
+        }
         socket.connect(port, address, (cause?: Error) =>
           current(() => {
             if (cause) {
@@ -70,13 +93,9 @@ export class UdpDialer {
     );
   }
 
-  /** Sends a datagram, if there is a socket. */
-  send(bytes: Uint8Array): void {
-    const attempt = this.#attempt;
-    if (!this.#connected) return;
-    this.#socket?.send(bytes, (error) => {
-      if (error && attempt === this.#attempt) this.#outcome.doubted(error);
-    });
+  /** Sends a datagram, if there is a socket. By default an error is a doubt. */
+  send(bytes: Uint8Array, done: (error: Error | null) => void = this.#onSent): void {
+    if (this.#connected) this.#socket?.send(bytes, done);
   }
 
   /** Closes the socket. What was sent leaves still; nothing is told. */
@@ -85,6 +104,7 @@ export class UdpDialer {
     this.#socket?.close();
     this.#socket = undefined;
     this.#connected = false;
+    this.#dialed = false;
   }
 
   #error(error: Error): void {

@@ -112,12 +112,12 @@ const CIPHERS: ReadonlyMap<number, RecordCipher> = new Map([
 
 const priorities = new Map<string, Pointer>();
 
-/** A priority string, read once. Throws `TlsError`. */
-function priorityOf(library: Gnutls, text: string): Pointer {
+/** A priority string, read once. Throws `TlsError`, and `SystemError` without GnuTLS. */
+export function readPriority(text: string): Pointer {
   let priority = priorities.get(text);
   if (priority === undefined) {
     const out: PointerOut = [null];
-    check(`the priority string "${text}"`, library.priorityInit(out, text, null, 0));
+    check(`the priority string "${text}"`, gnutls().priorityInit(out, text, null, 0));
     priority = out[0] as Pointer;
     priorities.set(text, priority);
   }
@@ -307,7 +307,7 @@ export class GnutlsSession {
     library.pushSet(session, push);
     library.pollSet(session, poll);
     this.#pipe.attach(session);
-    check('the priorities', library.prioritySet(session, priorityOf(library, priority)));
+    check('the priorities', library.prioritySet(session, readPriority(priority)));
     const who = library.credentialsSet(session, CERTIFICATE, credentials.pointer);
     check('the credentials', who);
     if (heartbeat) this.#allowHeartbeat();

@@ -15,11 +15,11 @@ import {
 } from '../../src/index.ts';
 import { gnutlsMissing } from '../../src/sys/gnutls-library.ts';
 import { certify, opensslMissing, readCertified } from '../support/certificates.ts';
-import { DatagramProxy } from '../support/datagram-proxy.ts';
 import { pause } from '../support/lab.ts';
 import { next } from '../support/link-events.ts';
 import { eventually } from '../support/scripted-http.ts';
 import { SUITES } from '../support/secure-pair.ts';
+import { UdpRelay } from '../support/udp-relay.ts';
 
 const NEEDS = { skip: gnutlsMissing() ?? opensslMissing(), timeout: 60_000 };
 /** Fast enough for a test, slow enough for a busy machine. */
@@ -207,8 +207,8 @@ suite('DTLS connections of ours', NEEDS, () => {
   async function behind(t: TestContext, onConnection: (connection: DtlsConnection) => void) {
     const server = createDtlsServer({ ...identity(), heartbeat: HEARTBEAT }, onConnection);
     t.after(() => server.close());
-    const proxy = new DatagramProxy(await server.listen(0));
-    return { server, proxy, port: await proxy.start(t) };
+    const relay = await UdpRelay.start(t, await server.listen(0));
+    return { server, relay, port: relay.port };
   }
 
   test('messages keep their bounds, and one that fits no datagram is refused', async (t) => {
@@ -229,12 +229,12 @@ suite('DTLS connections of ours', NEEDS, () => {
   });
 
   test('the largest datagram is found exactly, in a path that drops longer ones', async (t) => {
-    const { proxy, port } = await behind(t, () => {});
+    const { relay, port } = await behind(t, () => {});
     const client = connectDtls({ ...target(port), heartbeat: HEARTBEAT });
     t.after(() => client.close());
     await once(client, 'secure');
     for (const longest of [900, 1_472]) {
-      proxy.faults.longest = longest;
+      relay.alter = (packet) => (packet.length > longest ? undefined : packet);
       const { datagramBytes, pathMtuBytes } = await client.measurePathMtu();
       assert.equal(datagramBytes, longest);
       assert.equal(pathMtuBytes, longest + 28);
@@ -244,17 +244,17 @@ suite('DTLS connections of ours', NEEDS, () => {
 
   test('the server forgets a client that vanishes, and takes it back from the same port', async (t) => {
     const codes: string[] = [];
-    const { server, proxy, port } = await behind(t, (connection) => {
+    const { server, relay, port } = await behind(t, (connection) => {
       connection.on('error', (error) => codes.push((error as NodeJS.ErrnoException).code ?? ''));
     });
     const client = connectDtls({ ...target(port), heartbeat: HEARTBEAT });
     client.on('error', (error) => codes.push((error as NodeJS.ErrnoException).code ?? ''));
     await once(client, 'secure');
-    proxy.faults.silent = true;
+    relay.alter = () => undefined;
     await eventually('both know', () => codes.length === 2);
     assert.deepEqual(codes, ['ETIMEDOUT', 'ETIMEDOUT']);
     assert.equal(server.connections, 0);
-    proxy.faults.silent = false;
+    relay.alter = (packet) => packet;
     const again = connectDtls({ ...target(port), heartbeat: HEARTBEAT });
     await once(again, 'secure');
     assert.equal(server.connections, 1);

@@ -18,11 +18,11 @@ import { gnutlsMissing } from '../../src/sys/gnutls-library.ts';
 import { TlsRecordReader } from '../../src/wire/tls-record.ts';
 import { certify, opensslMissing, readCertified } from '../support/certificates.ts';
 import { freePort, runCli, startCli } from '../support/cli.ts';
-import { DatagramProxy } from '../support/datagram-proxy.ts';
 import { gnutlsBinMissing, startGnutls, startPeer } from '../support/gnutls-server.ts';
 import { START_MS } from '../support/lab.ts';
 import { next, reaches } from '../support/link-events.ts';
 import { eventually } from '../support/scripted-http.ts';
+import { loseOneOfFive, UdpRelay } from '../support/udp-relay.ts';
 
 const NEEDS = { skip: gnutlsMissing() ?? (gnutlsBinMissing() || opensslMissing()) };
 /** Ends a test that hangs, with a word on where. */
@@ -106,23 +106,22 @@ suite('links to gnutls-serv', OPTIONS, () => {
   test('with one of five datagrams lost each way, DTLS is never taken for dead', async (t) => {
     const certified = certify(t, NAMES);
     const { port } = await startGnutls(t, certified, { datagram: true });
-    const proxy = new DatagramProxy(port);
-    const front = await proxy.start(t);
+    const relay = await UdpRelay.start(t, port);
     const timing = { time: '50ms', interval: '1s', probes: 2 };
-    const link = await up(t, `dtls+heartbeat://127.0.0.1:${front}?ca=${certified.ca}`, timing);
-    proxy.faults.loseOneOfFive = true;
+    const link = await up(t, `dtls+heartbeat://127.0.0.1:${relay.port}?ca=${certified.ca}`, timing);
+    relay.alter = loseOneOfFive(1);
     const states: string[] = [];
     link.on('state', ({ to }) => states.push(to));
-    const before = proxy.carried;
+    const before = relay.carried;
     await new Promise<void>((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`${proxy.carried} carried`)), 60_000);
+      const late = setTimeout(() => reject(new Error(`${relay.carried} carried`)), 60_000);
       link.on('probe', () => {
-        if (proxy.carried - before < 200) return;
+        if (relay.carried - before < 200) return;
         clearTimeout(late);
         resolve();
       });
     });
-    assert(proxy.lost >= 40, `${proxy.lost} were lost`);
+    assert(relay.lost >= 40, `${relay.lost} were lost`);
     assert.deepEqual(states, []);
   });
 });

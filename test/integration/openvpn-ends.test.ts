@@ -11,9 +11,9 @@ import {
   openvpnMissing,
   Pki,
   statesOf,
-  UdpRelay,
 } from '../support/openvpn.ts';
 import { Prng } from '../support/prng.ts';
+import { UdpRelay } from '../support/udp-relay.ts';
 
 const NEEDS = { skip: openvpnMissing() };
 const START_MS = 25_000;

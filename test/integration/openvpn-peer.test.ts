@@ -15,8 +15,8 @@ import {
   openvpnMissing,
   Pki,
   statesOf,
-  UdpRelay,
 } from '../support/openvpn.ts';
+import { UdpRelay } from '../support/udp-relay.ts';
 
 const NEEDS = { skip: openvpnMissing() };
 const START_MS = 10_000;

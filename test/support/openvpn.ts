@@ -5,8 +5,7 @@
  * @module
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import dgram from 'node:dgram';
-import { EventEmitter, once } from 'node:events';
+import { once } from 'node:events';
 import { accessSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -180,57 +179,6 @@ export function clientConfig(pki: Pki, lines: readonly string[] = []): string {
   const own = ['client', 'dev tun', 'nobind', ...certificates(pki, 'client')];
   const text = [...own, 'remote-cert-tls server', ...lines].join('\n');
   return pki.write(`client-${configs}.ovpn`, `${text}\n`);
-}
-
-interface RelayEvents {
-  /** A packet, and whether it goes to the server. */
-  packet: [Buffer, boolean];
-}
-
-/** Between a link and its server. It passes everything on, unless it is told otherwise. */
-export class UdpRelay extends EventEmitter<RelayEvents> {
-  readonly #front = dgram.createSocket('udp4');
-  readonly #back = dgram.createSocket('udp4');
-  #client: dgram.RemoteInfo | undefined;
-  /** What becomes of a packet: another in its stead, or nothing. Default: itself. */
-  alter: (packet: Buffer, toServer: boolean) => Buffer | undefined = (packet) => packet;
-  readonly seen: { readonly packet: Buffer; readonly toServer: boolean }[] = [];
-
-  static async start(t: TestContext, serverPort: number): Promise<UdpRelay> {
-    const relay = new UdpRelay();
-    t.after(() => {
-      relay.#front.close();
-      relay.#back.close();
-    });
-    relay.#front.bind(0, HOST);
-    relay.#back.bind(0, HOST);
-    await Promise.all([once(relay.#front, 'listening'), once(relay.#back, 'listening')]);
-    relay.#front.on('message', (packet, client) => {
-      relay.#client = client;
-      const altered = relay.#pass(packet, true);
-      if (altered !== undefined) relay.#back.send(altered, serverPort, HOST);
-    });
-    relay.#back.on('message', (packet) => {
-      const altered = relay.#pass(packet, false);
-      if (altered !== undefined) relay.toClient(altered);
-    });
-    return relay;
-  }
-
-  get port(): number {
-    return this.#front.address().port;
-  }
-
-  toClient(packet: Uint8Array): void {
-    if (this.#client !== undefined) this.#front.send(packet, this.#client.port, HOST);
-  }
-
-  #pass(packet: Buffer, toServer: boolean): Buffer | undefined {
-    this.seen.push({ packet, toServer });
-    const altered = this.alter(packet, toServer);
-    this.emit('packet', packet, toServer);
-    return altered;
-  }
 }
 
 /** The next time that the link enters a state, within a bound; with what led there, if it does not. */
