@@ -2,6 +2,7 @@
  * `linkhold check URL…`: one verdict a link, as fast as evidence allows.
  * @module
  */
+import { describeMptcp } from '../link/held-tcp.ts';
 import type { Link, LinkStatus } from '../link/link.ts';
 import { createLink } from '../link/registry.ts';
 import { formatDuration } from '../time/duration.ts';
@@ -48,7 +49,13 @@ function render(verdicts: readonly LinkStatus[]): string[] {
     status.url,
     status.state === 'up' ? roundTrip(status.rttMs) : status.reason,
     status.state === 'up'
-      ? `knows a dead peer within ${formatDuration(status.detectsWithinMs)}, silent at most ${formatDuration(status.largestSilenceMs)}`
+      ? [
+          `knows a dead peer within ${formatDuration(status.detectsWithinMs)}`,
+          `silent at most ${formatDuration(status.largestSilenceMs)}`,
+          describeMptcp(status.mptcp),
+        ]
+          .filter(Boolean)
+          .join(', ')
       : describeEvidence(status.evidence),
   ]);
   return [...columns(rows), ...proofLines(verdicts)];

@@ -2,6 +2,7 @@
  * The plain page at `/`: groups, links and the newest events as tables, without scripts.
  * @module
  */
+import { describeMptcp } from '../link/held-tcp.ts';
 import { formatDuration } from '../time/duration.ts';
 import type { LoggedEvent } from './event-log.ts';
 import type { Supervisor } from './supervisor.ts';
@@ -70,7 +71,7 @@ export function renderPage(supervisor: Supervisor, events: readonly LoggedEvent[
     return [
       escaped(row.name),
       state(row.state),
-      escaped(row.reason),
+      escaped([row.reason, describeMptcp(row.mptcp)].filter(Boolean).join('; ')),
       row.rttMs === null ? '–' : `${row.rttMs.toFixed(1)} ms`,
       formatDuration(row.detectsWithinMs),
       formatDuration(row.largestSilenceMs),

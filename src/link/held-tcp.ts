@@ -9,9 +9,9 @@ import type { Evidence, KeepaliveConfig, Reason } from '../keepalive/keepalive.t
 import { idleBoundMs, type TcpLimits } from '../keepalive/tcp-limits.ts';
 import { ffiMissing } from '../sys/libc.ts';
 import type { TcpOptions } from '../sys/tcp-socket.ts';
-import { Link, type LinkFacts, type LinkIdentity } from './link.ts';
+import { Link, type LinkFacts, type LinkIdentity, type LinkStatus } from './link.ts';
 import { hostPort } from './link-url.ts';
-import { TcpWatch } from './tcp-watch.ts';
+import { type TcpVerdicts, TcpWatch } from './tcp-watch.ts';
 
 /** What every plain TCP connection is and proves. */
 export const TCP_FACTS: LinkFacts = {
@@ -20,18 +20,35 @@ export const TCP_FACTS: LinkFacts = {
   proves: "the path and the peer's kernel answer; not that the application runs",
 };
 
+/** Whether Multipath TCP is in use, in words; nothing for a link that did not ask for it. */
+export function describeMptcp(mptcp: LinkStatus['mptcp']): string {
+  if (mptcp === undefined) return '';
+  if (!mptcp.inUse) return 'plain TCP, no Multipath TCP';
+  return `Multipath TCP, ${mptcp.subflows} ${mptcp.subflows === 1 ? 'subflow' : 'subflows'}`;
+}
+
 export abstract class HeldTcp extends Link {
   readonly #options: TcpOptions;
+  readonly #multipath: boolean;
   #watch: TcpWatch | undefined;
 
+  /** `multipath`: its sockets are made for Multipath TCP. */
   constructor(
     identity: LinkIdentity,
     facts: LinkFacts,
     config: KeepaliveConfig,
     limits: TcpLimits,
+    multipath = false,
   ) {
     super(identity, facts, config);
     this.#options = { enabled: true, ...limits };
+    this.#multipath = multipath;
+  }
+
+  override status(): LinkStatus {
+    if (!this.#multipath) return super.status();
+    const subflows = this.#watch?.subflows;
+    return { ...super.status(), mptcp: { inUse: subflows !== undefined, subflows: subflows ?? 0 } };
   }
 
   override get detectsWithinMs(): number {
@@ -62,7 +79,7 @@ export abstract class HeldTcp extends Link {
   protected hold(socket: Socket): void {
     this.local = hostPort(socket.localAddress ?? '', socket.localPort ?? 0);
     this.remote = hostPort(socket.remoteAddress ?? '', socket.remotePort ?? 0);
-    const watch = new TcpWatch(socket, this.#options, {
+    const verdicts: TcpVerdicts = {
       heard: (rttMs) => {
         this.reportReply(rttMs);
         this.feed((machine, now) => machine.handleReceived(now));
@@ -70,8 +87,12 @@ export abstract class HeldTcp extends Link {
       doubt: (evidence) => this.feed((machine) => machine.handleDoubt('no-answer', evidence)),
       dead: (reason, evidence) => this.died(reason, evidence),
       note: (text) => this.reportNote(text),
-    });
+    };
+    const watch = new TcpWatch(socket, this.#options, verdicts, this.#multipath);
     watch.start();
+    if (this.#multipath && watch.subflows === undefined) {
+      this.reportTrouble('the peer has no Multipath TCP: the connection is plain TCP');
+    }
     this.#watch = watch;
     // Who asked for it gets the link back first, and can listen.
     queueMicrotask(() => {

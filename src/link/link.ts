@@ -89,6 +89,8 @@ export interface LinkStatus {
   readonly local: string | null;
   readonly remote: string | null;
   readonly proves: string;
+  /** Of a link that asked for Multipath TCP: whether it is in use, and by how many subflows. */
+  readonly mptcp?: { readonly inUse: boolean; readonly subflows: number };
 }
 
 interface LinkEvents {

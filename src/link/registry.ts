@@ -23,7 +23,7 @@ interface LinkKind extends UrlRules {
 }
 
 const KINDS: Readonly<Record<string, LinkKind>> = {
-  tcp: { parameters: [], make: (...args) => new TcpLink(...args) },
+  tcp: { parameters: ['mptcp'], make: (...args) => new TcpLink(...args) },
   beat: { parameters: ['key', 'keyFile'], make: (...args) => new BeatLink(...args) },
   http: {
     defaultPort: 80,

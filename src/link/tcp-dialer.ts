@@ -20,12 +20,22 @@ export class TcpDialer {
   readonly #url: LinkUrl;
   readonly #patience: number;
   readonly #outcome: DialOutcome;
+  readonly #connect: (options: net.TcpNetConnectOpts) => net.Socket;
   #socket: net.Socket | undefined;
   #calls = 0;
   #connectedAt: number | undefined;
 
-  /** An attempt has the time of `patience` calls of `dial`, then a new one begins. */
-  constructor(url: LinkUrl, patience: number, outcome: DialOutcome) {
+  /**
+   * An attempt has the time of `patience` calls of `dial`, then a new one begins. `connect` makes a
+   * socket; default: as Node does.
+   */
+  constructor(
+    url: LinkUrl,
+    patience: number,
+    outcome: DialOutcome,
+    connect: (options: net.TcpNetConnectOpts) => net.Socket = (options) => net.connect(options),
+  ) {
+    this.#connect = connect;
     this.#url = url;
     this.#patience = patience;
     this.#outcome = outcome;
@@ -48,7 +58,7 @@ export class TcpDialer {
     const { host, port, source } = this.#url;
     const startedAt = performance.now();
     const local = source === undefined ? {} : { localAddress: source };
-    const socket = net.connect({ host, port, ...local });
+    const socket = this.#connect({ host, port, ...local });
     this.#socket = socket;
     let over = false;
     const ended = (error?: Error) => {

@@ -8,6 +8,7 @@ import { errorMonitor } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Evidence, Reason } from '../keepalive/keepalive.ts';
 import { ffiMissing } from '../sys/libc.ts';
+import { readSubflows } from '../sys/mptcp.ts';
 import { SystemError } from '../sys/system-error.ts';
 import {
   descriptorOf,
@@ -17,6 +18,7 @@ import {
   writeTcpOptions,
 } from '../sys/tcp-socket.ts';
 import { UsageError } from '../time/usage-error.ts';
+import { bestOfSubflows, decodeSubflows, encodeSubflowQuestion } from '../wire/mptcp-info.ts';
 import { decodeTcpInfo, type TcpInfo } from '../wire/tcp-info.ts';
 import { errnoOf, reasonOf } from './errno.ts';
 
@@ -41,6 +43,9 @@ const LONGEST_LOOK_IN_DOUBT_MS = 1_000;
 const TICK_MS = 5;
 /** State of a connection that is over (net/tcp_states.h). */
 const TCP_CLOSE = 7;
+
+/** The kernel allows eight subflows of a connection. */
+const MOST_SUBFLOWS = 8;
 
 /** Since when `socket.setKeepAlive` takes all three parameters. */
 const PORTABLE_SINCE_NODE = 26;
@@ -78,11 +83,21 @@ export class TcpWatch {
   #errno: string | undefined;
   #closed = false;
   #ended = false;
+  /** Of a connection that is Multipath TCP: what the kernel is asked by. */
+  #question: Uint8Array | undefined;
+  #subflows = 0;
 
-  constructor(socket: Socket, options: TcpOptions, verdicts: TcpVerdicts) {
+  /** `multipath`: the socket was made for Multipath TCP, and may have fallen back. */
+  constructor(socket: Socket, options: TcpOptions, verdicts: TcpVerdicts, multipath = false) {
     this.#socket = socket;
     this.#options = options;
     this.#verdicts = verdicts;
+    if (multipath) this.#question = encodeSubflowQuestion(MOST_SUBFLOWS);
+  }
+
+  /** By how many subflows Multipath TCP carries the connection; undefined for plain TCP. */
+  get subflows(): number | undefined {
+    return this.#question === undefined ? undefined : this.#subflows;
   }
 
   /** The socket must be connected. Throws `SystemError` if the kernel keeps other values. */
@@ -121,7 +136,8 @@ export class TcpWatch {
     const missing = ffiMissing();
     if (missing === undefined) {
       this.#fd = requireDescriptor(this.#socket);
-      writeTcpOptions(this.#fd, this.#options);
+      this.#readInfo();
+      writeTcpOptions(this.#fd, this.#options, this.#question !== undefined);
       this.#lookIn(SHORTEST_LOOK_MS);
       return;
     }
@@ -135,16 +151,33 @@ export class TcpWatch {
 
   #read(): TcpInfo | undefined {
     if (this.#fd < 0 || this.#ended || this.#socket.destroyed) return undefined;
-    const info = this.#guard(() => decodeTcpInfo(readTcpInfo(this.#fd)));
+    const info = this.#guard(() => this.#readInfo());
     if (info === undefined) return undefined;
     this.#heardAt = performance.now() - info.silentMs;
     this.#probesOut = info.probes;
     return info;
   }
 
+  /** Of several subflows, the best; what has fallen back is plain TCP from then on. */
+  #readInfo(): TcpInfo | undefined {
+    if (this.#question !== undefined) {
+      const answer = readSubflows(this.#fd, this.#question.slice());
+      if (answer !== undefined) {
+        const subflows = decodeSubflows(answer);
+        this.#subflows = subflows.length;
+        return bestOfSubflows(subflows);
+      }
+      this.#question = undefined;
+    }
+    return decodeTcpInfo(readTcpInfo(this.#fd));
+  }
+
   readonly #look = (): void => {
     const info = this.#read();
-    if (info === undefined) return;
+    if (info === undefined) {
+      if (this.subflows === 0) this.#lookAtAbandoned();
+      return;
+    }
     if (info.state === TCP_CLOSE) {
       this.#lookAtClosed(info);
       return;
@@ -170,7 +203,7 @@ export class TcpWatch {
     const answered = this.#heardAt > this.#reportedAt + TICK_MS && this.#probesOut === 0;
     if (!answered && performance.now() < this.#hurriedUntil) return;
     this.#hurriedUntil = 0;
-    this.#guard(() => writeTcpOptions(this.#fd, this.#options));
+    this.#guard(() => writeTcpOptions(this.#fd, this.#options, this.#question !== undefined));
   }
 
   /** Nobody waits for these calls: what the kernel refuses now becomes a note. */
@@ -197,6 +230,15 @@ export class TcpWatch {
     this.stop();
     const reason = silentMs >= this.#options.timeMs ? 'no-answer' : 'reset';
     this.#verdicts.dead(reason, { probes, silentMs });
+  }
+
+  /** No subflow is left; the kernel itself would wait a minute for another (close_timeout). */
+  #lookAtAbandoned(): void {
+    if (this.#ended || this.#socket.destroyed) return;
+    this.#ended = true;
+    this.stop();
+    const silentMs = Math.round(performance.now() - this.#heardAt);
+    this.#verdicts.dead('no-answer', { probes: this.#probesOut, silentMs });
   }
 
   #lookIn(ms: number): void {

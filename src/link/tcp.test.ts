@@ -7,6 +7,7 @@ import { suite, type TestContext, test } from 'node:test';
 import { next, reaches } from '../../test/support/link-events.ts';
 import type { TimingInput } from '../keepalive/timing.ts';
 import { ffiMissing } from '../sys/libc.ts';
+import { requireMptcp } from '../sys/mptcp.ts';
 import { readTcpInfo, readTcpOptions } from '../sys/tcp-socket.ts';
 import { decodeTcpInfo } from '../wire/tcp-info.ts';
 import type { Link } from './link.ts';
@@ -16,6 +17,18 @@ import { createLink } from './registry.ts';
 const SHORT: TimingInput = { time: '1s', interval: '1s', probes: 2, userTimeout: '0s' };
 /** Far more than anything here takes; only a test that fails waits so long. */
 const BOUND_MS = 5_000;
+
+/** Why there is no Multipath TCP here, or `false`. */
+function mptcpMissing(): string | false {
+  try {
+    requireMptcp();
+    return false;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+const MPTCP = { skip: mptcpMissing() };
 
 interface Listener {
   readonly server: net.Server;
@@ -316,3 +329,39 @@ async function until(isSo: () => boolean): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
+
+suite('tcp links by Multipath TCP', () => {
+  const refused = (query: string, timing: TimingInput, what: RegExp) =>
+    assert.throws(() => createLink(`tcp://127.0.0.1:9${query}`, timing, 'links.a', 'a'), {
+      name: 'UsageError',
+      message: what,
+    });
+
+  test('mptcp is true or left out, and has no user timeout', () => {
+    refused('?mptcp=yes', SHORT, /^links\.a\.url: mptcp=yes: write mptcp=true/);
+    const text = /^links\.a\.userTimeout: the kernel has no user timeout for Multipath TCP/;
+    refused('?mptcp=true', { ...SHORT, userTimeout: '9s' }, text);
+    const link = createLink('tcp://127.0.0.1:9?mptcp=true', { time: '1s' }, 'links.a', 'a');
+    assert.equal(link.status().detectsWithinMs, 31_000);
+    assert.deepEqual(link.status().mptcp, { inUse: false, subflows: 0 });
+    link.close();
+  });
+
+  test('a peer without it is held by plain TCP, and a note says so', MPTCP, async (t) => {
+    const listener = await listen(t);
+    const link = makeLink(t, listener.port, '?mptcp=true');
+    const noted = next(link, 'note');
+    await Promise.all([listener.accepted(), reaches(link, 'up'), link.start()]);
+    assert.match((await noted).text, /the peer has no Multipath TCP/);
+    assert.deepEqual(link.status().mptcp, { inUse: false, subflows: 0 });
+  });
+
+  test('a name is looked up, and a refusal is a verdict', MPTCP, async (t) => {
+    const port = await closedPort(t);
+    const link = createLink(`tcp://localhost:${port}?mptcp=true`, SHORT, 'links.a', 'a');
+    t.after(() => link.close());
+    const down = reaches(link, 'down');
+    link.start();
+    assert.equal((await down).reason, 'refused');
+  });
+});

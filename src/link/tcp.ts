@@ -8,33 +8,56 @@ import type net from 'node:net';
 import type { Evidence, Reason } from '../keepalive/keepalive.ts';
 import { tcpLimitsOf } from '../keepalive/tcp-limits.ts';
 import type { Timing } from '../keepalive/timing.ts';
+import { connectMptcp, requireMptcp } from '../sys/mptcp.ts';
 import { SystemError } from '../sys/system-error.ts';
+import { placeOf, UsageError } from '../time/usage-error.ts';
 import { errnoOf, reasonOf } from './errno.ts';
 import { HeldTcp, TCP_FACTS } from './held-tcp.ts';
-import { hostPort, type LinkUrl } from './link-url.ts';
-import { TcpDialer } from './tcp-dialer.ts';
+import { hostPort, type LinkUrl, placeOfUrl } from './link-url.ts';
+import { type DialOutcome, TcpDialer } from './tcp-dialer.ts';
 import { requireKeepalive } from './tcp-watch.ts';
+
+/** Whether the URL asks for Multipath TCP. Throws `UsageError`. */
+function readMultipath(url: LinkUrl, timing: Timing, where: string): boolean {
+  const asked = url.parameters.get('mptcp');
+  if (asked === undefined) return false;
+  if (asked !== 'true') {
+    const text = `mptcp=${asked.slice(0, 20)}: write mptcp=true, or leave it out`;
+    throw new UsageError('bad-url', `${placeOfUrl(where)}: ${text}`);
+  }
+  if ((timing.userTimeoutMs ?? 0) > 0) {
+    const text = 'the kernel has no user timeout for Multipath TCP; leave it out, or mptcp=true';
+    throw new UsageError('bad-timing', `${placeOf(where, 'userTimeout')}: ${text}`);
+  }
+  return true;
+}
 
 export class TcpLink extends HeldTcp {
   readonly #dialer: TcpDialer;
+  readonly #multipath: boolean;
 
   constructor(name: string, url: LinkUrl, timing: Timing, where: string) {
     const { intervalMs, probes } = timing;
+    const multipath = readMultipath(url, timing, where);
     const config = { intervalMs, probes, random: Math.random };
-    super({ name, url: url.redacted, timing }, TCP_FACTS, config, tcpLimitsOf(timing, where));
-    this.#dialer = new TcpDialer(url, probes, {
+    const limits = tcpLimitsOf(multipath ? { ...timing, userTimeoutMs: 0 } : timing, where);
+    super({ name, url: url.redacted, timing }, TCP_FACTS, config, limits, multipath);
+    this.#multipath = multipath;
+    const outcome: DialOutcome = {
       connected: (socket, tookMs) => this.#connected(socket, tookMs),
       // While it is held, the watch tells of its end.
       ended: (error) => {
         if (error !== undefined && !this.held) this.#failed(error);
       },
-    });
+    };
+    this.#dialer = new TcpDialer(url, probes, outcome, multipath ? connectMptcp : undefined);
     this.remote = hostPort(url.host, url.port);
   }
 
   /** Throws `SystemError` where this machine cannot set keepalive. */
   protected open(): void {
     requireKeepalive();
+    if (this.#multipath) requireMptcp();
     this.feed((machine, now) => machine.handleProbeRequest(now));
   }
 

@@ -52,14 +52,17 @@ function getInt(fd: number, level: number, name: number, label: string): number 
   return get(fd, level, name, 4, label).getInt32(0, true);
 }
 
-/** The options as the kernel holds them. Throws `SystemError`. */
-export function readTcpOptions(fd: number): TcpOptions {
+/**
+ * The options as the kernel holds them. Multipath TCP has no user timeout: it reads as 0. Throws
+ * `SystemError`.
+ */
+export function readTcpOptions(fd: number, multipath = false): TcpOptions {
   return {
     enabled: getInt(fd, SOL_SOCKET, SO_KEEPALIVE, 'SO_KEEPALIVE') !== 0,
     timeMs: getInt(fd, IPPROTO_TCP, TCP_KEEPIDLE, 'TCP_KEEPIDLE') * 1_000,
     intervalMs: getInt(fd, IPPROTO_TCP, TCP_KEEPINTVL, 'TCP_KEEPINTVL') * 1_000,
     probes: getInt(fd, IPPROTO_TCP, TCP_KEEPCNT, 'TCP_KEEPCNT'),
-    userTimeoutMs: getInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 'TCP_USER_TIMEOUT'),
+    userTimeoutMs: multipath ? 0 : getInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 'TCP_USER_TIMEOUT'),
   };
 }
 
@@ -67,14 +70,15 @@ export function readTcpOptions(fd: number): TcpOptions {
  * Sets all five options and reads them back. The clock is started last, with its values in place.
  * Throws `SystemError`: the errno of a refused value, or `option-mismatch` if the kernel kept others.
  */
-export function writeTcpOptions(fd: number, options: TcpOptions): void {
+export function writeTcpOptions(fd: number, options: TcpOptions, multipath = false): void {
   const seconds = (ms: number) => Math.round(ms / 1_000);
   setInt(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds(options.intervalMs), 'TCP_KEEPINTVL');
   setInt(fd, IPPROTO_TCP, TCP_KEEPCNT, options.probes, 'TCP_KEEPCNT');
-  setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, options.userTimeoutMs, 'TCP_USER_TIMEOUT');
+  if (!multipath)
+    setInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, options.userTimeoutMs, 'TCP_USER_TIMEOUT');
   setInt(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds(options.timeMs), 'TCP_KEEPIDLE');
   setInt(fd, SOL_SOCKET, SO_KEEPALIVE, options.enabled ? 1 : 0, 'SO_KEEPALIVE');
-  const kept = readTcpOptions(fd);
+  const kept = readTcpOptions(fd, multipath);
   for (const key of ['enabled', 'timeMs', 'intervalMs', 'probes', 'userTimeoutMs'] as const) {
     if (kept[key] === options[key]) continue;
     const text = `asked the kernel for ${key} ${options[key]}, it kept ${kept[key]}`;
