@@ -14,9 +14,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import KeepAliveAgent from 'agentkeepalive';
 import * as undici from 'undici';
-import { HoldAgent } from '../src/link/hold-agent.ts';
-import { holdDispatcher } from '../src/link/hold-dispatcher.ts';
-import { builtInClasses } from '../src/link/undici-like.ts';
+import { HoldAgent } from '../src/link/http/hold-agent.ts';
+import { holdDispatcher } from '../src/link/http/hold-dispatcher.ts';
+import { builtInClasses } from '../src/link/http/undici-like.ts';
 
 const METHODS = ['GET', 'POST'] as const;
 type Method = (typeof METHODS)[number];

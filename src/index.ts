@@ -28,25 +28,19 @@ export {
   type TimingInput,
 } from './keepalive/timing.ts';
 export {
-  connectDtls,
-  type DtlsConnection,
-  type PathMtu,
-} from './link/dtls-connection.ts';
-export { createDtlsServer, type DtlsServer } from './link/dtls-server.ts';
-export {
   HoldAgent,
   type HoldAgentOptions,
   HoldHttpsAgent,
   type HoldHttpsAgentOptions,
   type LearnedOrigin,
-} from './link/hold-agent.ts';
+} from './link/http/hold-agent.ts';
 export {
   type FetchDispatcher,
   type HeldDispatcher,
   type HoldDispatcherOptions,
   holdDispatcher,
-} from './link/hold-dispatcher.ts';
-export type { HoldOptions } from './link/hold-options.ts';
+} from './link/http/hold-dispatcher.ts';
+export type { HoldOptions } from './link/http/hold-options.ts';
 export { type KeepAliveOptions, keepAlive } from './link/keep-alive.ts';
 export type {
   Link,
@@ -61,18 +55,24 @@ export type {
   StateEvent,
 } from './link/link.ts';
 export { createLink } from './link/registry.ts';
+export {
+  connectDtls,
+  type DtlsConnection,
+  type PathMtu,
+} from './link/tls/dtls-connection.ts';
+export { createDtlsServer, type DtlsServer } from './link/tls/dtls-server.ts';
 export type {
   SecureClientOptions,
   SecureOptions,
   SecureServerOptions,
-} from './link/secure-options.ts';
+} from './link/tls/secure-options.ts';
 export {
   type ConnectTlsOptions,
   connectTls,
   createTlsServer,
   type TlsConnection,
   type TlsServer,
-} from './link/tls-connection.ts';
+} from './link/tls/tls-connection.ts';
 export { type DatagramSocket, UdpSession, type UdpSessionOptions } from './link/udp-session.ts';
 export { SystemError } from './sys/system-error.ts';
 export type { TcpOptions } from './sys/tcp-socket.ts';

@@ -5,14 +5,14 @@
 import { resolveTiming, type Timing, type TimingInput } from '../keepalive/timing.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { BeatLink } from './beat.ts';
-import { HeartbeatLink } from './heartbeat-link.ts';
-import { HttpLink } from './http.ts';
+import { HttpLink } from './http/http.ts';
 import type { Link } from './link.ts';
 import { type LinkUrl, parseLinkUrl, placeOfUrl, schemeOf, type UrlRules } from './link-url.ts';
 import { NbssLink } from './nbss.ts';
-import { createOpenvpnLink, DEFAULT_PORT } from './openvpn.ts';
+import { createOpenvpnLink, DEFAULT_PORT } from './openvpn/openvpn.ts';
 import { SmbLink } from './smb.ts';
 import { TcpLink } from './tcp.ts';
+import { HeartbeatLink } from './tls/heartbeat-link.ts';
 
 const HTTP = ['method'];
 const CERTIFICATES = ['ca', 'servername'];

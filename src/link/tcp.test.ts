@@ -5,9 +5,9 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { suite, type TestContext, test } from 'node:test';
 import { next, reaches } from '../../test/support/link-events.ts';
+import { mptcpMissing } from '../../test/support/mptcp.ts';
 import type { TimingInput } from '../keepalive/timing.ts';
 import { ffiMissing } from '../sys/libc.ts';
-import { requireMptcp } from '../sys/mptcp.ts';
 import { readTcpInfo, readTcpOptions } from '../sys/tcp-socket.ts';
 import { decodeTcpInfo } from '../wire/tcp-info.ts';
 import type { Link } from './link.ts';
@@ -17,16 +17,6 @@ import { createLink } from './registry.ts';
 const SHORT: TimingInput = { time: '1s', interval: '1s', probes: 2, userTimeout: '0s' };
 /** Far more than anything here takes; only a test that fails waits so long. */
 const BOUND_MS = 5_000;
-
-/** Why there is no Multipath TCP here, or `false`. */
-function mptcpMissing(): string | false {
-  try {
-    requireMptcp();
-    return false;
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
 
 const MPTCP = { skip: mptcpMissing() };
 

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { HeartbeatChannel } from '../../src/link/heartbeat-channel.ts';
+import { HeartbeatChannel } from '../../src/link/tls/heartbeat-channel.ts';
 import { gnutlsMissing } from '../../src/sys/gnutls-library.ts';
 import { type Certified, certify, opensslMissing, readCertified } from '../support/certificates.ts';
 import { Prng } from '../support/prng.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, suite, type TestContext, test } from 'node:test';
 import type { Link } from '../../src/link/link.ts';
-import { StaticChannel } from '../../src/link/openvpn-data-channel.ts';
+import { StaticChannel } from '../../src/link/openvpn/data-channel.ts';
 import { createLink } from '../../src/link/registry.ts';
 import { decodeStaticKey } from '../../src/wire/openvpn-key-file.ts';
 import { decodePayload } from '../../src/wire/openvpn-payload.ts';

@@ -7,9 +7,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { HEARTBEAT_PAYLOAD_LENGTH } from '../../src/link/heartbeat-exchange.ts';
-import { RecordProtection } from '../../src/link/record-protection.ts';
 import { createLink } from '../../src/link/registry.ts';
+import { HEARTBEAT_PAYLOAD_LENGTH } from '../../src/link/tls/heartbeat-exchange.ts';
+import { RecordProtection } from '../../src/link/tls/record-protection.ts';
 import { formatDuration } from '../../src/time/duration.ts';
 import { BEAT_LENGTH } from '../../src/wire/beat.ts';
 import { encodeHeartbeat, HEARTBEAT_LEAST_PADDING } from '../../src/wire/heartbeat.ts';

@@ -7,7 +7,7 @@
 import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
-import { SecureChannel } from '../../src/link/secure-channel.ts';
+import { SecureChannel } from '../../src/link/tls/secure-channel.ts';
 import { TlsRecordReader } from '../../src/wire/tls-record.ts';
 import { RawPeer } from './raw-peer.ts';
 import { SUITES, sessionOptions, Witness } from './secure-pair.ts';

@@ -3,7 +3,7 @@
  * times. After its handshake it reads nothing.
  * @module
  */
-import { RecordProtection } from '../../src/link/record-protection.ts';
+import { RecordProtection } from '../../src/link/tls/record-protection.ts';
 import { GnutlsSession, type SessionOptions } from '../../src/sys/gnutls-session.ts';
 
 export class RawPeer {

@@ -3,7 +3,7 @@
  * everything can be seen, changed, lost and repeated.
  * @module
  */
-import { type ChannelOutcome, SecureChannel } from '../../src/link/secure-channel.ts';
+import { type ChannelOutcome, SecureChannel } from '../../src/link/tls/secure-channel.ts';
 import { GnutlsCredentials } from '../../src/sys/gnutls-credentials.ts';
 import type { SessionOptions } from '../../src/sys/gnutls-session.ts';
 
