@@ -29,12 +29,13 @@ const SETTLED_MS = 10_000;
 /** Resolves with 0 when told to stop. Throws `UsageError` and `SystemError`. */
 export async function run(file: string, flags: RunFlags): Promise<number> {
   if (flags.check === true) {
-    const { links, groups, relays, protect } = loadConfig(file);
+    const { links, groups, relays, routes, protect } = loadConfig(file);
     const count = (entries: object) => Object.keys(entries).length;
     const counts = {
       links: count(links),
       groups: count(groups),
       relays: count(relays),
+      ...(count(routes) === 0 ? {} : { routes: count(routes) }),
       ...(protect.length === 0 ? {} : { 'protect rules': protect.length }),
     };
     const parts = Object.entries(counts).map(([noun, number]) => `${number} ${noun}`);

@@ -3,7 +3,9 @@
  * @module
  */
 import type { GroupStatus } from '../daemon/group-runner.ts';
+import type { RouteStatus } from '../daemon/route-runner.ts';
 import type { RelayStatus } from '../daemon/supervisor.ts';
+import { describeMptcp } from '../link/held-tcp.ts';
 import type { LinkStatus } from '../link/link.ts';
 import { formatDuration } from '../time/duration.ts';
 import { allFromDaemon, type DaemonFlags } from './api-client.ts';
@@ -12,13 +14,14 @@ import { columns, paint, paintState, plain, print, printJson, roundTrip } from '
 
 /** Resolves with 0 if no link is down, else 1. Throws `SystemError` and `UsageError`. */
 export async function status(flags: DaemonFlags & { readonly json?: boolean }): Promise<number> {
-  const [links, groups, relays] = await Promise.all([
+  const [links, groups, relays, routes] = await Promise.all([
     allFromDaemon<LinkStatus>(flags, '/api/v1/links'),
     allFromDaemon<GroupStatus>(flags, '/api/v1/groups'),
     allFromDaemon<RelayStatus>(flags, '/api/v1/relays'),
+    allFromDaemon<RouteStatus>(flags, '/api/v1/routes'),
   ]);
-  if (flags.json === true) printJson({ links, groups, relays });
-  else render(links, groups, relays);
+  if (flags.json === true) printJson({ links, groups, relays, routes });
+  else render(links, groups, relays, routes);
   return links.some(({ state }) => state === 'down') ? 1 : 0;
 }
 
@@ -26,6 +29,7 @@ function render(
   links: readonly LinkStatus[],
   groups: readonly GroupStatus[],
   relays: readonly RelayStatus[],
+  routes: readonly RouteStatus[],
 ): void {
   const section = (head: readonly string[], rows: readonly (readonly string[])[]) => {
     if (rows.length === 0) return;
@@ -43,7 +47,12 @@ function render(
       age(link.since),
       roundTrip(link.rttMs),
       formatDuration(link.detectsWithinMs),
-      [link.reason, describeEvidence(link.evidence)].filter(Boolean).join(': '),
+      [
+        [link.reason, describeEvidence(link.evidence)].filter(Boolean).join(': '),
+        describeMptcp(link.mptcp),
+      ]
+        .filter(Boolean)
+        .join('; '),
     ]),
   );
   if (links.length > 0) for (const line of [...proofLines(links), '']) print(line);
@@ -52,7 +61,7 @@ function render(
     groups.map((group) => [group.name, group.active, age(group.since), plain(group.why)]),
   );
   section(
-    ['RELAY', 'LISTENS ON', 'GROUP', 'FLOWS', 'PID'],
+    ['RELAY', 'LISTENS ON', 'GROUP', 'FLOWS', 'MULTIPATH TCP', 'PID'],
     relays.map((relay) => [
       relay.name,
       relay.listen,
@@ -60,7 +69,22 @@ function render(
       Object.entries(relay.flows)
         .map(([path, flows]) => `${path} ${flows}`)
         .join(', ') || '0',
+      relay.mptcp === undefined
+        ? '–'
+        : `${relay.mptcp.inUse} by it, ${relay.mptcp.fellBack} by plain TCP`,
       String(relay.pid),
+    ]),
+  );
+  section(
+    ['ROUTE', 'TABLE', 'GROUP', 'IN USE', 'FOR', 'HELD', 'WHY'],
+    routes.map(({ destination, table, group, path, since, held, foreign, failure, why }) => [
+      destination,
+      String(table),
+      group,
+      path ?? '–',
+      since === null ? '–' : age(since),
+      held ? 'yes' : paint('red', 'no'),
+      plain(foreign ?? failure ?? why ?? 'no path has proved itself yet'),
     ]),
   );
 }

@@ -16,7 +16,7 @@ const TOKEN = 'the-right-token';
 const BEARER = { authorization: `Bearer ${TOKEN}` };
 const BOUND_MS = 5_000;
 const at = '2026-11-22T12:00:00.000Z';
-const NOTHING: Config = { links: {}, groups: {}, relays: {}, respond: [], protect: [] };
+const NOTHING: Config = { links: {}, groups: {}, relays: {}, routes: {}, respond: [], protect: [] };
 
 interface Rig {
   readonly app: FastifyInstance;

@@ -1,5 +1,5 @@
 /**
- * The HTTP API, `/api/v1`: how links, groups and relays stand, what happened, and a live stream.
+ * The HTTP API, `/api/v1`: how links, groups, relays and routes stand, what happened, and a live stream.
  * Lists answer `{items, next}`, errors are problem documents (RFC 9457).
  * @module
  */
@@ -85,6 +85,9 @@ function addReads(app: FastifyInstance, { supervisor, log, version }: ApiContext
   );
   app.get('/api/v1/relays', async (request) =>
     page(supervisor.relayStatuses(), request, (relay) => relay),
+  );
+  app.get('/api/v1/routes', async (request) =>
+    page(supervisor.routeStatuses(), request, (route) => route),
   );
   app.get('/api/v1/events', async (request) => {
     const query = request.query as Query;

@@ -15,14 +15,26 @@ export interface LinkEntry extends TimingInput {
 
 /** One path of a group. */
 export interface PathEntry {
-  /** The link that says whether the path works. */
+  /** The link that says whether the path works; the path is named after it. */
   readonly link: string;
+  /** Further links that say so too, each by another way or to another target. */
+  readonly also?: readonly string[] | undefined;
+  /** How many of all these links must be up for the path to be. Default 1. */
+  readonly atLeast?: number | undefined;
+  /** A link that the path needs: while it is down, the path's downs are not held against it. */
+  readonly behind?: string | undefined;
+  /** Out of use as if drained, for as long as the file says so. Default false. */
+  readonly maintenance?: boolean | undefined;
   /** Lower is preferred. Default 1. */
   readonly tier?: number | undefined;
-  /** Among equal tiers, heavier is preferred. Default 1. */
+  /** Among equal tiers, heavier is preferred; with `balance`, its part of new flows. Default 1. */
   readonly weight?: number | undefined;
   /** Where relays connect to, `HOST:PORT`. Default: host and port of the link's URL. */
   readonly to?: string | undefined;
+  /** The gateway by which routes of the group lead there. */
+  readonly via?: string | undefined;
+  /** The device by which they do. Default: the one that reaches `via`. */
+  readonly dev?: string | undefined;
 }
 
 /** Paths to one destination, of which one is in use. */
@@ -34,8 +46,32 @@ export interface GroupEntry {
   readonly rise?: number | undefined;
   /** How long a better path must have been good before traffic returns to it. Default 60s. */
   readonly failbackAfter?: string | undefined;
-  /** A path that keeps falling is last choice for so long, times its falls. Default 30s. */
+  /** A path that falls again is last choice for so long, times its falls. 0s: never. Default 30s. */
   readonly holdDown?: string | undefined;
+  /** How long a candidate has to answer before a switch. Default 1s. */
+  readonly verifyWithin?: string | undefined;
+  /** Gap between probes of a link in doubt. Default 1s. */
+  readonly doubtInterval?: string | undefined;
+  /** All fit paths of the tier in use share new flows by weight. Default false: one carries all. */
+  readonly balance?: boolean | undefined;
+  /** With `balance`: how long a returned path's share takes to grow. Default 30s. */
+  readonly slowStart?: string | undefined;
+  /** When a link that answers is still too poor to use. Default: never. */
+  readonly quality?: QualityEntry | undefined;
+}
+
+/** Limits of what a link may lose and how late it may answer, each with its way back. */
+export interface QualityEntry {
+  /** Probes judged together. Default 20. */
+  readonly window?: number | undefined;
+  /** Percent lost that make it poor. */
+  readonly lossBad?: number | undefined;
+  /** Percent lost at or below which it is good again. Default: half of `lossBad`. */
+  readonly lossGood?: number | undefined;
+  /** Mean round trip that makes it poor. */
+  readonly latencyBad?: string | undefined;
+  /** Mean round trip at or below which it is good again. Default: half of `latencyBad`. */
+  readonly latencyGood?: string | undefined;
 }
 
 /** A listener in front of a group. */
@@ -47,6 +83,30 @@ export interface RelayEntry {
   readonly oldFlows?: OldFlows | undefined;
   /** With `drain`: how long old flows may go on. Default 30s. */
   readonly grace?: string | undefined;
+  /** Connect to the paths by Multipath TCP, where their servers have it. Default: no. */
+  readonly mptcp?: boolean | undefined;
+}
+
+/** What is left of a route when the daemon ends: it, or what was there before. */
+export const ON_EXIT = ['restore', 'keep'] as const;
+export type OnExit = (typeof ON_EXIT)[number];
+
+/** A route of this machine that follows a group's path in use. */
+export interface RouteEntry {
+  /** A range of addresses: `0.0.0.0/0` is the default route. */
+  readonly destination: string;
+  /** The number of its routing table. Default 254, main. */
+  readonly table?: number | undefined;
+  /** Every path of it has a `via` or a `dev`. */
+  readonly group: string;
+  /** Lower is preferred. Default: in front of every other, 0 for IPv4 and 1 for IPv6. */
+  readonly metric?: number | undefined;
+  /** What becomes of flows that a NAT of this machine holds on a path that was left. Default `keep`. */
+  readonly oldFlows?: OldFlows | undefined;
+  /** With `drain`: how long old flows may go on. Default 30s. */
+  readonly grace?: string | undefined;
+  /** Default `restore`. */
+  readonly onExit?: OnExit | undefined;
 }
 
 /** A responder for `beat://` links inside the daemon. */
@@ -74,6 +134,7 @@ export interface Config {
   readonly links: Readonly<Record<string, LinkEntry>>;
   readonly groups: Readonly<Record<string, GroupEntry>>;
   readonly relays: Readonly<Record<string, RelayEntry>>;
+  readonly routes: Readonly<Record<string, RouteEntry>>;
   readonly respond: readonly ResponderEntry[];
   readonly protect: readonly ProtectEntry[];
 }
@@ -88,7 +149,7 @@ const PROFILE_NAMES: readonly [ProfileName, ...ProfileName[]] = [
   'default',
 ];
 
-/** What links, groups and relays may be called: fit for URLs, pages and terminals. */
+/** What links, groups, relays and routes may be called: fit for URLs, pages and terminals. */
 export const NAME: RegExp = /^[A-Za-z\d][\w-]{0,63}$/;
 
 const name = z.string().regex(NAME);
@@ -119,9 +180,26 @@ const protect = z.strictObject({
 
 const path = z.strictObject({
   link: z.string(),
+  also: z.array(z.string()).max(15).optional(),
+  atLeast: z.int().min(1).max(16).optional(),
+  behind: z.string().optional(),
+  maintenance: z.boolean().optional(),
   tier: z.int().min(1).max(100).optional(),
   weight: z.number().positive().max(1_000).optional(),
   to: z.string().optional(),
+  via: z.string().optional(),
+  dev: z
+    .string()
+    .regex(/^[^\s/:]{1,15}$/)
+    .optional(),
+});
+
+const quality = z.strictObject({
+  window: z.int().optional(),
+  lossBad: z.number().optional(),
+  lossGood: z.number().optional(),
+  latencyBad: duration.optional(),
+  latencyGood: duration.optional(),
 });
 
 const group = z.strictObject({
@@ -130,6 +208,11 @@ const group = z.strictObject({
   rise: count.optional(),
   failbackAfter: duration.optional(),
   holdDown: duration.optional(),
+  verifyWithin: duration.optional(),
+  doubtInterval: duration.optional(),
+  balance: z.boolean().optional(),
+  slowStart: duration.optional(),
+  quality: quality.optional(),
 });
 
 const relay = z.strictObject({
@@ -137,6 +220,17 @@ const relay = z.strictObject({
   group: z.string(),
   oldFlows: z.enum(OLD_FLOWS).optional(),
   grace: duration.optional(),
+  mptcp: z.boolean().optional(),
+});
+
+const route = z.strictObject({
+  destination: z.string(),
+  table: z.int().min(1).max(0xffff_ffff).optional(),
+  group: z.string(),
+  metric: z.int().min(0).max(0xffff_ffff).optional(),
+  oldFlows: z.enum(OLD_FLOWS).optional(),
+  grace: duration.optional(),
+  onExit: z.enum(ON_EXIT).optional(),
 });
 
 const responder = z.strictObject({
@@ -155,6 +249,7 @@ export const configSchema: z.ZodType<Config> = z.strictObject({
   links: section(z.record(name, link), {}),
   groups: section(z.record(name, group), {}),
   relays: section(z.record(name, relay), {}),
+  routes: section(z.record(name, route), {}),
   respond: section(z.array(responder).max(1_000), []),
   protect: section(z.array(protect).max(MOST_RULES), []),
 });

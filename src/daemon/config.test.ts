@@ -4,7 +4,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { graceMs, groupConfig, loadConfig, parseConfig, pathTargets } from './config.ts';
+import { graceMs, loadConfig, parseConfig, pathTargets } from './config.ts';
+import { groupConfig } from './group-config.ts';
 
 const GOOD = `# two paths to one database
 links:
@@ -83,15 +84,18 @@ suite('a good configuration', () => {
   });
 
   test('gives a group its numbers in milliseconds', () => {
+    const none = { atLeast: undefined, behind: undefined, maintenance: undefined };
     assert.deepEqual(groupConfig(parseConfig(GOOD, 'f'), 'db'), {
       paths: [
-        { name: 'db-a', tier: 1, weight: 2.5 },
-        { name: 'db-b', tier: 2, weight: undefined },
+        { name: 'db-a', links: ['db-a'], tier: 1, weight: 2.5, ...none },
+        { name: 'db-b', links: ['db-b'], tier: 2, weight: undefined, ...none },
       ],
       fall: 1,
       rise: 2,
+      balance: undefined,
       failbackAfterMs: 60_000,
       holdDownMs: 10_000,
+      quality: undefined,
     });
   });
 
@@ -120,6 +124,7 @@ suite('a good configuration', () => {
         links: {},
         groups: {},
         relays: {},
+        routes: {},
         respond: [],
         protect: [],
       });

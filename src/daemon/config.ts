@@ -10,11 +10,13 @@ import { tcpLimitsOf } from '../keepalive/tcp-limits.ts';
 import { resolveTiming } from '../keepalive/timing.ts';
 import { readKey } from '../link/beat-auth.ts';
 import { createLink, linkTarget } from '../link/registry.ts';
-import { PathGroup, type PathGroupConfig } from '../path/path-group.ts';
+import { PathGroup } from '../path/path-group.ts';
 import { parseDuration } from '../time/duration.ts';
 import { placeOf, UsageError } from '../time/usage-error.ts';
 import { type Address, parseAddress } from './address.ts';
 import { type Config, configSchema, NAME } from './config-schema.ts';
+import { groupConfig, inWordsOfTheFile } from './group-config.ts';
+import { routeConfigs } from './route-config.ts';
 import { YamlSource } from './yaml-source.ts';
 
 /** Enough for 30,000 links; larger is another file. */
@@ -81,7 +83,7 @@ export function parseConfig(text: string, file: string): Config {
 
 /** Names are keys, and a schema sees keys too late: `__proto__` would vanish before it looks. */
 function refuseBadNames(value: unknown, source: YamlSource): void {
-  for (const section of ['links', 'groups', 'relays']) {
+  for (const section of ['links', 'groups', 'relays', 'routes']) {
     const entries: unknown = (value as Record<string, unknown>)[section];
     if (typeof entries !== 'object' || entries === null || Array.isArray(entries)) continue;
     for (const name of Reflect.ownKeys(entries).map(String)) {
@@ -111,7 +113,7 @@ function buildAll(config: Config): void {
     createLink(url, timing, `links.${name}`, name);
   }
   for (const name of Object.keys(config.groups)) {
-    checkGroup(groupConfig(config, name), `groups.${name}`);
+    checkGroup(config, name);
     pathTargets(config, name);
   }
   const listeners = new Map<string, string>();
@@ -136,36 +138,18 @@ function buildAll(config: Config): void {
     readKey(source, `respond.${index}`);
     claim(`respond.${index}.listen`, `udp ${listen}`);
   }
+  routeConfigs(config);
   protectRules(config);
 }
 
-function checkGroup(config: PathGroupConfig, where: string): void {
+function checkGroup(config: Config, name: string): void {
+  const group = groupConfig(config, name);
   try {
-    new PathGroup(config, 0);
+    new PathGroup(group, 0);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    throw new UsageError(error.code, placeOf(where, error.message));
+    throw new UsageError(error.code, placeOf(`groups.${name}`, inWordsOfTheFile(error.message)));
   }
-}
-
-/** What the path machine needs to know of a group. Throws `UsageError`. */
-export function groupConfig(config: Config, name: string): PathGroupConfig {
-  const where = `groups.${name}`;
-  const entry = config.groups[name];
-  if (entry === undefined) throw new UsageError('bad-config', `${where}: there is no such group`);
-  for (const [index, { link }] of entry.paths.entries()) {
-    if (Object.hasOwn(config.links, link)) continue;
-    throw new UsageError('bad-config', `${where}.paths.${index}.link: there is no link "${link}"`);
-  }
-  const { fall, rise, failbackAfter, holdDown } = entry;
-  const ms = (key: string, text: string) => parseDuration(text, `${where}.${key}`);
-  return {
-    paths: entry.paths.map(({ link, tier, weight }) => ({ name: link, tier, weight })),
-    fall,
-    rise,
-    failbackAfterMs: failbackAfter === undefined ? undefined : ms('failbackAfter', failbackAfter),
-    holdDownMs: holdDown === undefined ? undefined : ms('holdDown', holdDown),
-  };
 }
 
 /** Where each path of a group leads: its `to`, or the host and port of its link. */

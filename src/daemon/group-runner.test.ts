@@ -40,6 +40,9 @@ suite('a group over real links', { timeout: 20_000 }, () => {
     const group = new GroupRunner('g', { paths: [{ name: 'a' }], rise: 3 }, [link], {
       switched: () => assert.fail('there is nowhere to switch to'),
       note: () => undefined,
+      joined: () => undefined,
+      left: () => undefined,
+      flowsOn: () => 0,
     });
     t.after(() => group.close());
     group.start();
@@ -58,5 +61,62 @@ suite('a group over real links', { timeout: 20_000 }, () => {
       seen.push(stateOf());
     }
     assert.deepEqual(seen, ['down', 'down', 'up']);
+  });
+
+  test('with balance both paths carry flows, and a drained one carries none', async (t) => {
+    const links = [];
+    for (const name of ['a', 'b']) links.push(await linkTo(t, name, (await respond(t)).port));
+    const told: string[] = [];
+    const paths = links.map(({ name }) => ({ name }));
+    const group = new GroupRunner('g', { paths, balance: true }, links, {
+      switched: (from, to) => told.push(`switch ${from} ${to}`),
+      note: () => undefined,
+      joined: (path) => told.push(`join ${path}`),
+      left: (path) => told.push(`leave ${path}`),
+      flowsOn: () => 0,
+    });
+    t.after(() => group.close());
+    group.start();
+    const flows = () => Array.from({ length: 200 }, () => group.nextPath());
+    const onA = flows().filter((path) => path === 'a').length;
+    assert(onA > 60 && onA < 140, `${onA} of 200`);
+    assert.deepEqual(
+      group.status().paths.map(({ share }) => share),
+      [0.5, 0.5],
+    );
+    links[1]?.drain();
+    assert.deepEqual(told, ['join b', 'leave b']);
+    assert(flows().every((path) => path === 'a'));
+  });
+
+  test('probes that nobody answers make a link poor before it is down', async (t) => {
+    const { responder, port } = await respond(t);
+    const link = createLink(
+      `beat://127.0.0.1:${port}?key=k`,
+      { time: '20ms', interval: '50ms', probes: 9 },
+      'a',
+      'a',
+    );
+    t.after(() => link.close());
+    link.start();
+    await once(link, 'state');
+    const notes: string[] = [];
+    const quality = { window: 4, lossBad: 50 };
+    const group = new GroupRunner('g', { paths: [{ name: 'a' }], quality }, [link], {
+      switched: () => assert.fail('there is nowhere to switch to'),
+      note: (text) => notes.push(text),
+      joined: () => undefined,
+      left: () => undefined,
+      flowsOn: () => 0,
+    });
+    t.after(() => group.close());
+    group.start();
+    for (let answers = 0; answers < 4; answers += 1) await once(link, 'reply');
+    assert.equal(group.status().paths[0]?.poor, null);
+    responder.close();
+    while (notes.length === 0) await once(link, 'probe');
+    assert.equal(link.state, 'suspect');
+    assert.match(notes[0] ?? '', /^a is poor: it loses 50 % of its probes but stays in use/);
+    assert.equal(group.status().paths[0]?.poor, 'loses 50 % of its probes');
   });
 });

@@ -30,6 +30,14 @@ export interface GroupStatus {
     readonly drained: boolean;
     /** Until when a flapping path is last choice. */
     readonly heldUntil: string | null;
+    /** Until when it counts as flapping, if it stays up. */
+    readonly flappingUntil: string | null;
+    /** What is poor about a path that is up. */
+    readonly poor: string | null;
+    /** The dead link it lies behind. */
+    readonly silencedBy: string | null;
+    /** The part of new flows that goes there, from 0 to 1. */
+    readonly share: number;
     readonly active: boolean;
   }[];
 }
@@ -39,6 +47,12 @@ export interface GroupHooks {
   /** New flows go to `to` from now on. */
   switched(from: string, to: string, why: string): void;
   note(text: string): void;
+  /** This path carries a share of new flows from now on, beside the one in use. */
+  joined(path: string): void;
+  /** It carries no new flows any more. */
+  left(path: string): void;
+  /** Deals once more with the flows of a path that was left, and counts those still there. */
+  flowsOn(path: string): number;
 }
 
 function wallTime(instant: number): string {
@@ -51,6 +65,7 @@ export class GroupRunner {
   readonly #driver: Driver<PathGroupOutput>;
   readonly #links: ReadonlyMap<string, Link>;
   readonly #hooks: GroupHooks;
+  #flows = 0;
 
   /** `links` are those of the group's paths; they outlive it. */
   constructor(name: string, config: PathGroupConfig, links: readonly Link[], hooks: GroupHooks) {
@@ -63,6 +78,12 @@ export class GroupRunner {
 
   get active(): string {
     return this.#group.active;
+  }
+
+  /** The path for one more flow. */
+  nextPath(): string {
+    this.#flows += 1;
+    return this.#group.pathFor(String(this.#flows), performance.now());
   }
 
   /** Takes the links as they stand, and follows them from now on. */
@@ -91,12 +112,19 @@ export class GroupRunner {
       active: this.#group.active,
       since: wallTime(this.#group.activeSince),
       why: this.#group.activeWhy,
-      paths: this.#group.rows(performance.now()).map(({ name, heldUntil, since, ...row }) => ({
-        link: name,
-        ...row,
-        since: wallTime(since),
-        heldUntil: heldUntil === undefined ? null : wallTime(heldUntil),
-      })),
+      paths: this.#group.rows(performance.now()).map((row) => {
+        const { name, since, heldUntil, flappingUntil, poor, silencedBy, share, ...rest } = row;
+        return {
+          link: name,
+          ...rest,
+          since: wallTime(since),
+          heldUntil: heldUntil === undefined ? null : wallTime(heldUntil),
+          flappingUntil: flappingUntil === undefined ? null : wallTime(flappingUntil),
+          poor: poor ?? null,
+          silencedBy: silencedBy ?? null,
+          share: Math.round(share * 1_000) / 1_000,
+        };
+      }),
     };
   }
 
@@ -104,14 +132,17 @@ export class GroupRunner {
     this.#handleState(link, from, to, reason);
 
   /** The answer that brings a link up is told twice, as reply and as state: it counts once. */
-  readonly #onReply = ({ link }: ReplyEvent): void => {
+  readonly #onReply = ({ link, rttMs }: ReplyEvent): void => {
     const state = this.#links.get(link)?.state;
     if (state === 'up' || state === 'drained') this.#handleResult(link, true, 'heard');
+    this.#handleSample(link, rttMs);
   };
 
-  /** A link that is down and probes again has had one more silence. */
+  /** A link that probes while it is down or suspect has had no answer to the probe before. */
   readonly #onProbe = ({ link }: ProbeEvent): void => {
-    if (this.#links.get(link)?.state === 'down') this.#handleResult(link, false, 'no-answer');
+    const state = this.#links.get(link)?.state;
+    if (state === 'down') this.#handleResult(link, false, 'no-answer');
+    if (state === 'suspect') this.#handleSample(link, undefined);
   };
 
   #handleState(path: string, from: LinkState, to: LinkState, reason: string): void {
@@ -127,9 +158,35 @@ export class GroupRunner {
     this.#driver.settle();
   }
 
+  #handleSample(link: string, rttMs: number | undefined): void {
+    this.#group.handleSample(link, rttMs, performance.now());
+    this.#driver.settle();
+  }
+
   #perform(output: PathGroupOutput): void {
-    if (output.type === 'probe') this.#links.get(output.path)?.probe();
-    else if (output.type === 'note') this.#hooks.note(output.text);
-    else this.#hooks.switched(output.from, output.to, output.why);
+    switch (output.type) {
+      case 'probe':
+        this.#links.get(output.link)?.probe();
+        break;
+      case 'switch':
+        this.#hooks.switched(output.from, output.to, output.why);
+        break;
+      case 'join':
+        this.#hooks.joined(output.path);
+        this.#hooks.note(output.why);
+        break;
+      case 'leave':
+        this.#hooks.left(output.path);
+        this.#hooks.note(output.why);
+        break;
+      case 'audit': {
+        const flows = this.#hooks.flowsOn(output.path);
+        this.#group.handleFlows(output.path, flows, performance.now());
+        break;
+      }
+      case 'note':
+        this.#hooks.note(output.text);
+        break;
+    }
   }
 }

@@ -65,6 +65,25 @@ export function renderPage(supervisor: Supervisor, events: readonly LoggedEvent[
         .map((path) => `${escaped(path.link)} ${state(path.drained ? 'drained' : path.state)}`)
         .join(', '),
     ]);
+  const relays = supervisor.relayStatuses().map(({ name, listen, group, flows, mptcp }) => [
+    escaped(name),
+    escaped(listen),
+    escaped(group),
+    Object.entries(flows)
+      .map(([path, count]) => `${escaped(path)} ${count}`)
+      .join(', ') || '0',
+    mptcp === undefined ? '–' : `${mptcp.inUse} by it, ${mptcp.fellBack} by plain TCP`,
+  ]);
+  const routes = supervisor
+    .routeStatuses()
+    .map(({ name, destination, table, group, path, hop, held, foreign, failure }) => [
+      escaped(name),
+      escaped(`${destination} in table ${table}`),
+      escaped(group),
+      escaped(path ?? '–'),
+      escaped(hop ?? '–'),
+      escaped(foreign ?? failure ?? (held ? 'held' : 'not yet')),
+    ]);
   const all = supervisor.links();
   const links = all.slice(0, MOST_LINKS).map((link) => {
     const row = link.status();
@@ -101,6 +120,8 @@ export function renderPage(supervisor: Supervisor, events: readonly LoggedEvent[
 <meta name="viewport" content="width=device-width"><title>Linkhold</title><style>${STYLE}</style>
 </head><body><h1>Linkhold</h1>
 <h2>Groups</h2>${table(['Group', 'In use', 'Since', 'Why', 'Paths'], groups)}
+<h2>Relays</h2>${table(['Relay', 'Listens on', 'Group', 'Flows', 'Multipath TCP'], relays)}
+<h2>Routes</h2>${table(['Route', 'Leads', 'Group', 'Path', 'By', 'State'], routes)}
 <h2>Links</h2>${table(linkHead, links)}${more}
 <h2>Events</h2>${table(['When', 'Who', 'What'], happened)}
 </body></html>`;

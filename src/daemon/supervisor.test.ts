@@ -13,7 +13,7 @@ import { Daemon } from './daemon.ts';
 import { EventLog, type LoggedEvent } from './event-log.ts';
 import { Supervisor } from './supervisor.ts';
 
-const NOTHING: Config = { links: {}, groups: {}, relays: {}, respond: [], protect: [] };
+const NOTHING: Config = { links: {}, groups: {}, relays: {}, routes: {}, respond: [], protect: [] };
 const BOUND_MS = 5_000;
 const SLOW = { time: '60s', interval: '10s' } as const;
 const QUICK = { time: '200ms', interval: '100ms', probes: 3 } as const;

@@ -1,5 +1,5 @@
 /**
- * Runs what a configuration describes: links, groups, relays, responders. Applying another
+ * Runs what a configuration describes: links, groups, relays, routes, responders. Applying another
  * configuration touches only what differs, so that everything else is held through a reload.
  * @module
  */
@@ -10,11 +10,14 @@ import type { Link } from '../link/link.ts';
 import { createLink } from '../link/registry.ts';
 import { type OldFlows, Relay, type RelayCounts } from '../relay/relay.ts';
 import { parseAddress } from './address.ts';
-import { graceMs, groupConfig, pathTargets } from './config.ts';
+import { graceMs, pathTargets } from './config.ts';
 import type { Config, ResponderEntry } from './config-schema.ts';
 import type { EventLog } from './event-log.ts';
+import { groupConfig, linksOf } from './group-config.ts';
 import { GroupRunner, type GroupStatus } from './group-runner.ts';
 import { Protector } from './protector.ts';
+import type { PathInUse, RouteStatus } from './route-runner.ts';
+import { Routes } from './routes.ts';
 
 /** A relay as shown to people and programs. */
 export interface RelayStatus extends RelayCounts {
@@ -26,7 +29,7 @@ export interface RelayStatus extends RelayCounts {
   readonly pid: number;
 }
 
-const NOTHING: Config = { links: {}, groups: {}, relays: {}, respond: [], protect: [] };
+const NOTHING: Config = { links: {}, groups: {}, relays: {}, routes: {}, respond: [], protect: [] };
 
 export class Supervisor {
   readonly #log: EventLog;
@@ -35,6 +38,10 @@ export class Supervisor {
   readonly #relays = new Map<string, Relay>();
   readonly #responders = new Map<string, BeatResponder>();
   readonly #protector = new Protector();
+  readonly #routes = new Routes({
+    inUse: (group) => this.#pathInUse(group),
+    note: (group, text) => this.#noteOf(group, text),
+  });
   #config: Config = NOTHING;
   /** Where each path of each group leads. */
   #targets: ReadonlyMap<string, ReturnType<typeof pathTargets>> = new Map();
@@ -63,7 +70,7 @@ export class Supervisor {
     this.#targets = new Map(
       Object.keys(next.groups).map((name) => [name, pathTargets(next, name)]),
     );
-    failures.push(...this.#applyLinks(now, next));
+    failures.push(...this.#applyLinks(now, next), ...this.#routes.apply(next));
     for (const name of Object.keys(next.relays)) {
       if (!this.#relays.has(name)) await tried(() => this.#startRelay(name));
     }
@@ -109,6 +116,10 @@ export class Supervisor {
     });
   }
 
+  routeStatuses(): RouteStatus[] {
+    return this.#routes.statuses();
+  }
+
   #stop<Running extends { close(): void }>(running: Map<string, Running>, name: string): void {
     running.get(name)?.close();
     running.delete(name);
@@ -131,7 +142,8 @@ export class Supervisor {
       }
     }
     for (const name of Object.keys(next.groups)) {
-      if (!this.#groups.has(name)) this.#startGroup(name, next, inUse.get(name));
+      if (this.#groups.has(name)) continue;
+      this.#startGroup(name, next, inUse.get(name) ?? this.#routes.inUse(next, name));
     }
     return failures;
   }
@@ -141,7 +153,7 @@ export class Supervisor {
     const links = new Set(changed(now.links, next.links));
     const stale = new Set(changed(now.groups, next.groups));
     for (const [name, { paths }] of Object.entries(now.groups)) {
-      if (paths.some((path) => links.has(path.link))) stale.add(name);
+      if (paths.some((path) => linksOf(path).some((link) => links.has(link)))) stale.add(name);
     }
     return [...stale];
   }
@@ -172,12 +184,15 @@ export class Supervisor {
 
   /** A group made anew stays on the path it had in use, if that is still one of its paths. */
   #startGroup(name: string, config: Config, inUse: string | undefined): void {
-    const at = () => new Date().toISOString();
     const paths = config.groups[name]?.paths ?? [];
-    const links = paths.flatMap(({ link }) => this.#links.get(link) ?? []);
+    const names = new Set(paths.flatMap(linksOf));
+    const links = [...names].flatMap((link) => this.#links.get(link) ?? []);
     const runner = new GroupRunner(name, { ...groupConfig(config, name), inUse }, links, {
-      note: (text) => this.#log.append({ at: at(), group: name, type: 'note', text }),
+      note: (text) => this.#noteOf(name, text),
       switched: (from, to, why) => this.#moveFlows(name, from, to, why),
+      joined: (path) => this.#relaysOf(name, (relay) => relay.enter(path)),
+      left: (path) => this.#relaysOf(name, (relay) => relay.leave(path)),
+      flowsOn: (path) => this.#oldFlows(name, path),
     });
     this.#groups.set(name, runner);
     if (inUse !== undefined && inUse !== runner.active) {
@@ -189,11 +204,37 @@ export class Supervisor {
   /** New flows go to `to` by now; only then the old ones are dealt with. */
   #moveFlows(name: string, from: string, to: string, why: string): void {
     this.#log.append({ at: new Date().toISOString(), group: name, type: 'switch', from, to, why });
+    this.#routes.moved(name, to, why);
+    this.#relaysOf(name, (relay) => {
+      relay.enter(to);
+      relay.leave(from);
+    });
+  }
+
+  #relaysOf(name: string, act: (relay: Relay) => void): void {
     for (const [relay, { group }] of Object.entries(this.#config.relays)) {
-      if (group !== name) continue;
-      this.#relays.get(relay)?.enter(to);
-      this.#relays.get(relay)?.leave(from);
+      const running = this.#relays.get(relay);
+      if (group === name && running !== undefined) act(running);
     }
+  }
+
+  /** How many flows are still on a path that was left, having dealt with them once more. */
+  #oldFlows(name: string, path: string): number {
+    let flows = 0;
+    this.#relaysOf(name, (relay) => {
+      const here = relay.counts().flows[path] ?? 0;
+      if (here > 0) relay.leave(path);
+      flows += here;
+    });
+    return flows;
+  }
+
+  #pathInUse(group: string): PathInUse | undefined {
+    const status = this.#groups.get(group)?.status();
+    if (status === undefined) return undefined;
+    const { active, why, paths } = status;
+    const up = paths.some((path) => path.link === active && path.state === 'up');
+    return { path: active, up, why };
   }
 
   async #startRelay(name: string): Promise<void> {
@@ -205,8 +246,9 @@ export class Supervisor {
       port,
       oldFlows: entry.oldFlows ?? 'keep',
       graceMs: graceMs(entry.grace, `relays.${name}`),
+      mptcp: entry.mptcp ?? false,
       pick: () => {
-        const path = this.#groups.get(entry.group)?.active ?? '';
+        const path = this.#groups.get(entry.group)?.nextPath() ?? '';
         const target = this.#targets.get(entry.group)?.get(path);
         return target === undefined ? undefined : { path, ...target };
       },
@@ -214,6 +256,10 @@ export class Supervisor {
     relay.on('error', (error) => this.#note(`relay ${name}: ${error.message}`));
     await relay.start();
     this.#relays.set(name, relay);
+  }
+
+  #noteOf(group: string, text: string): void {
+    this.#log.append({ at: new Date().toISOString(), group, type: 'note', text });
   }
 
   #note(text: string): void {

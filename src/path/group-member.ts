@@ -1,14 +1,15 @@
 /**
  * One path as its group sees it: health, a person's drain, and the clocks that belong to this path
- * alone (the next probe in doubt, the wait before failback). It does not know which path is in use.
+ * alone. It does not know which path is in use.
  * @module
  */
 import type { Instant } from '../time/instant.ts';
+import type { LinkHealth } from './link-health.ts';
 import type { PathConfig, PathOptions } from './path-config.ts';
 import { PathHealth } from './path-health.ts';
 
 /** How willingly traffic is put on a path, best first; never on an `unfit` one. */
-export type Standing = 'eligible' | 'held' | 'drained' | 'unfit';
+export type Standing = 'eligible' | 'flapping' | 'held' | 'poor' | 'drained' | 'unfit';
 
 /** A path of a group. */
 export class GroupMember {
@@ -17,47 +18,60 @@ export class GroupMember {
   readonly weight: number;
   readonly health: PathHealth;
   readonly #options: PathOptions;
-  #drained: boolean = false;
+  readonly #atLeast: number;
+  readonly #maintenance: boolean;
+  readonly #drainedLinks = new Set<string>();
   #resumedAt: Instant = -Infinity;
   #barredUntil: Instant = -Infinity;
-  #doubtAt: Instant | undefined;
 
-  constructor(config: PathConfig, options: PathOptions, now: Instant) {
-    this.name = config.name;
-    this.tier = config.tier ?? 1;
-    this.weight = config.weight ?? 1;
-    this.health = new PathHealth(options, now);
+  /** `linkOf` finds the health of a link, which other paths may share. */
+  constructor(
+    config: PathConfig,
+    options: PathOptions,
+    linkOf: (name: string) => LinkHealth,
+    now: Instant,
+  ) {
+    const { name, tier = 1, weight = 1, links = [name], atLeast = 1, behind } = config;
+    this.name = name;
+    this.tier = tier;
+    this.weight = weight;
     this.#options = options;
+    this.#atLeast = atLeast;
+    this.#maintenance = config.maintenance ?? false;
+    const uplink = behind === undefined ? undefined : linkOf(behind);
+    this.health = new PathHealth(links.map(linkOf), atLeast, uplink, options, now);
   }
 
-  /** Whether a person took it out. */
+  /** Whether a person took it out: too few of its links are left in. */
   get drained(): boolean {
-    return this.#drained;
+    if (this.#maintenance) return true;
+    return this.health.links.length - this.#drainedLinks.size < this.#atLeast;
   }
 
-  /** When doubt asks for the next probe, or `undefined` without doubt. */
-  get doubtAt(): Instant | undefined {
-    return this.#doubtAt;
+  /** Whether it was out for a while, so that its return is one. */
+  get returns(): boolean {
+    return this.health.fallen || this.#resumedAt > -Infinity;
   }
 
   /** See `Standing`. */
   standing(now: Instant): Standing {
-    if (this.health.state !== 'up') return 'unfit';
-    if (this.#drained) return 'drained';
-    return this.health.heldUntil(now) === undefined ? 'eligible' : 'held';
+    const { state, poor, damping } = this.health;
+    if (state !== 'up') return 'unfit';
+    if (this.drained) return 'drained';
+    if (poor !== undefined) return 'poor';
+    if (damping.heldUntil(now) !== undefined) return 'held';
+    return damping.flappingUntil(now) === undefined ? 'eligible' : 'flapping';
   }
 
   /** Whether its last result was good and is recent enough to put traffic on it. */
   isVerified(now: Instant): boolean {
-    const { state, inDoubt, lastGoodAt } = this.health;
-    if (state !== 'up' || inDoubt || lastGoodAt === undefined) return false;
-    return now - lastGoodAt <= this.#options.verifyWithinMs;
+    return this.health.isVerified(now - this.#options.verifyWithinMs);
   }
 
-  /** When it became or will become eligible, or `undefined` while it is down or drained. */
+  /** When it became or will become eligible, or `undefined` while it is not up, poor or drained. */
   eligibleSince(): Instant | undefined {
     const { freeSince } = this.health;
-    if (freeSince === undefined || this.#drained) return undefined;
+    if (freeSince === undefined || this.drained) return undefined;
     return Math.max(freeSince, this.#resumedAt);
   }
 
@@ -69,21 +83,12 @@ export class GroupMember {
     return Math.max(waited, this.#barredUntil);
   }
 
-  /** Input: a result of this path. */
-  handleResult(good: boolean, reason: string, now: Instant): void {
-    this.health.handleResult(good, reason, now);
-    this.handleProbe(now);
-  }
-
-  /** Input: this path is being probed, or has just been heard of: no need to ask for a while. */
-  handleProbe(now: Instant): void {
-    this.#doubtAt = this.health.inDoubt ? now + this.#options.doubtIntervalMs : undefined;
-  }
-
-  /** Input: a person takes it out, or puts it back. */
-  handleDrain(drained: boolean, now: Instant): void {
-    if (this.#drained && !drained) this.#resumedAt = now;
-    this.#drained = drained;
+  /** Input: a person takes one of its links out, or puts it back. */
+  handleDrain(link: string, drained: boolean, now: Instant): void {
+    const before = this.drained;
+    if (drained) this.#drainedLinks.add(link);
+    else this.#drainedLinks.delete(link);
+    if (before && !this.drained) this.#resumedAt = now;
   }
 
   /** Input: it could not be verified, so the wait before failback to it starts again. */

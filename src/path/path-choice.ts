@@ -5,13 +5,13 @@
  */
 import { formatDuration } from '../time/duration.ts';
 import { earliest, type Instant } from '../time/instant.ts';
-import type { GroupMember } from './group-member.ts';
+import type { GroupMember, Standing } from './group-member.ts';
 
 /** The longest gap between two looks at a wait, so that a sleeping observer is noticed. */
 const WATCH_MS = 1_000;
 
 /** Why traffic must leave the path in use. */
-export type Cause = 'down' | 'drained';
+export type Cause = 'down' | 'drained' | 'poor';
 
 /** Best first: tier ascending, weight descending, then the order given. */
 export function rank(members: readonly GroupMember[]): readonly GroupMember[] {
@@ -21,12 +21,27 @@ export function rank(members: readonly GroupMember[]): readonly GroupMember[] {
 /** The cause that holds for the path in use, or `undefined` if it may stay. */
 export function causeToLeave(active: GroupMember): Cause | undefined {
   if (active.health.state === 'down') return 'down';
-  return active.drained ? 'drained' : undefined;
+  if (active.drained) return 'drained';
+  return active.health.poor === undefined ? undefined : 'poor';
 }
 
+/** The cause, for people. */
+export function tellCause({ name, health }: GroupMember, cause: Cause): string {
+  if (cause === 'down') return `${name} is down: ${health.badReason}`;
+  return cause === 'drained' ? `${name} is drained` : `${name} is poor: it ${health.poor}`;
+}
+
+/** Who may replace a path that must be left, in this order. */
+const MAY_FOLLOW: { readonly [cause in Cause]: readonly Standing[] } = {
+  down: ['eligible', 'flapping', 'held', 'poor', 'drained'],
+  drained: ['eligible', 'flapping', 'held', 'poor'],
+  // A poor path works: it is left for a good one only, and so not more often than damping allows.
+  poor: ['eligible'],
+};
+
 /**
- * Who may take over from `active`, best first. Paths in hold-down come after every eligible one;
- * drained ones only replace a dead path, and only if nothing else is up.
+ * Who may take over from `active`, best first: by standing, then by rank. Drained ones only replace
+ * a dead path, and only if nothing else is up.
  */
 export function failoverPool(
   ranked: readonly GroupMember[],
@@ -34,12 +49,14 @@ export function failoverPool(
   cause: Cause,
   now: Instant,
 ): readonly GroupMember[] {
-  const others = ranked.filter((member) => member !== active);
-  const eligible = others.filter((member) => member.standing(now) === 'eligible');
-  const held = others.filter((member) => member.standing(now) === 'held');
-  if (eligible.length + held.length > 0) return [...eligible, ...held];
-  if (cause === 'drained') return [];
-  return others.filter((member) => member.standing(now) === 'drained');
+  const pool: GroupMember[] = [];
+  for (const standing of MAY_FOLLOW[cause]) {
+    for (const member of ranked) {
+      if (member !== active && member.standing(now) === standing) pool.push(member);
+    }
+    if (standing === 'poor' && pool.length > 0) break;
+  }
+  return pool;
 }
 
 /** The paths of a better tier than `active` that have waited long enough to be returned to. */
@@ -84,13 +101,12 @@ export function switchWhy(
     const good = formatDuration(now - (to.eligibleSince() ?? now));
     return `${to.name} is back: preferred tier ${to.tier}, good for ${good}`;
   }
-  const why =
-    cause === 'down'
-      ? `${from.name} is down: ${from.health.lastBadReason}`
-      : `${from.name} is drained`;
+  const why = tellCause(from, cause);
   const standing = to.standing(now);
   if (standing === 'drained') return `${why}; ${to.name} is drained but nothing else is up`;
   if (!to.isVerified(now)) return `${why}; ${to.name} could not be verified but nothing is lost`;
+  if (standing === 'poor') return `${why}; ${to.name} is poor but nothing better answered`;
   if (standing === 'held') return `${why}; ${to.name} is held down but nothing better answered`;
+  if (standing === 'flapping') return `${why}; ${to.name} is flapping but nothing calmer answered`;
   return why;
 }

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { PathGroup, type PathGroupConfig, PathHealth } from './path-group.ts';
+import { PathGroup, type PathGroupConfig, type QualityOptions } from './path-group.ts';
+
+/** One path `a` with this quality. */
+function quality(options: QualityOptions): PathGroupConfig {
+  return { paths: [{ name: 'a' }], quality: options };
+}
 
 suite('group config', () => {
   const paths = [{ name: 'a' }];
@@ -30,6 +35,54 @@ suite('group config', () => {
       /^failbackAfterMs: Infinity /,
     ],
     ['verifyWithinMs 0', { paths, verifyWithinMs: 0 }, 'bad-path-option', /^verifyWithinMs: 0 /],
+    ['links of none', { paths: [{ name: 'a', links: [] }] }, 'bad-path', /^paths\[0\]\.links: /],
+    [
+      'a link twice',
+      { paths: [{ name: 'a', links: ['x', 'x'] }] },
+      'bad-path',
+      /"x" is there twice/,
+    ],
+    [
+      '2 of 1',
+      { paths: [{ name: 'a', atLeast: 2 }] },
+      'bad-path',
+      /^paths\[0\]\.atLeast: 2 .* 1 to 1,/,
+    ],
+    ['0 of 1', { paths: [{ name: 'a', atLeast: 0 }] }, 'bad-path', /^paths\[0\]\.atLeast: 0 /],
+    [
+      'a path behind itself',
+      { paths: [{ name: 'a', behind: 'a' }] },
+      'bad-path',
+      /^paths\[0\]\.behind: /,
+    ],
+    [
+      'maintenance of all',
+      { paths: [{ name: 'a', maintenance: true }] },
+      'bad-path',
+      /^paths: every/,
+    ],
+    [
+      'slow start alone',
+      { paths, slowStartMs: 5 },
+      'bad-path-option',
+      /^slowStartMs: without balance/,
+    ],
+    [
+      'a window of 1',
+      quality({ window: 1, lossBad: 9 }),
+      'bad-path-option',
+      /^quality\.window: 1 /,
+    ],
+    ['no limit', quality({}), 'bad-path-option', /^quality\.window: nothing is limited/],
+    ['loss 101 %', quality({ lossBad: 101 }), 'bad-path-option', /^quality\.lossBad: 101 /],
+    ['loss 0 %', quality({ lossBad: 0 }), 'bad-path-option', /^quality\.lossBad: 0 /],
+    ['no band', quality({ lossBad: 9, lossGood: 9 }), 'bad-path-option', /^quality\.lossGood: 9 /],
+    [
+      'only a way back',
+      quality({ latencyGoodMs: 9 }),
+      'bad-path-option',
+      /^quality\.latencyGoodMs: /,
+    ],
     ['doubtIntervalMs 0', { paths, doubtIntervalMs: 0 }, 'bad-path-option', /^doubtIntervalMs: 0 /],
   ];
   for (const [what, config, code, message] of refused) {
@@ -61,9 +114,5 @@ suite('group config', () => {
     ];
     assert.equal(new PathGroup({ paths: two, inUse: 'b' }, 0).active, 'b');
     assert.equal(new PathGroup({ paths: two, inUse: 'c' }, 0).active, 'a');
-  });
-
-  test('a single health refuses the same', () => {
-    assert.throws(() => new PathHealth({ fall: 0 }, 0), { code: 'bad-path-option' });
   });
 });

@@ -1,84 +1,9 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { PathGroup, type PathGroupConfig } from './path-group.ts';
-
-/** Drives a group through virtual time and writes down what it does: `1000 probe b`. */
-class Rig {
-  readonly group: PathGroup;
-  now = 0;
-  #log: string[] = [];
-
-  /** Paths as `name:tier:weight`. */
-  constructor(paths: string, options: Omit<PathGroupConfig, 'paths'> = {}) {
-    const list = paths.split(' ').map((path) => {
-      const [name = '', tier = '1', weight = '1'] = path.split(':');
-      return { name, tier: Number(tier), weight: Number(weight) };
-    });
-    this.group = new PathGroup({ paths: list, ...options }, 0);
-  }
-
-  /** To this instant by way of every deadline on the way, that instant included. */
-  to(instant: number): this {
-    for (let steps = 0; ; steps += 1) {
-      assert(steps < 10_000, 'no progress');
-      const next = this.group.pollTimeout();
-      if (next === undefined || next > instant) break;
-      this.now = next;
-      this.#note(() => this.group.handleTimeout(next));
-    }
-    this.now = instant;
-    return this;
-  }
-
-  /** The observer sleeps until this instant. */
-  sleepTo(instant: number): this {
-    this.now = instant;
-    return this.#note(() => this.group.handleTimeout(instant));
-  }
-
-  good(...paths: readonly string[]): this {
-    for (const path of paths) {
-      this.#note(() => this.group.handleResult(path, true, 'heard', this.now));
-    }
-    return this;
-  }
-
-  bad(path: string, reason = 'no-answer'): this {
-    return this.#note(() => this.group.handleResult(path, false, reason, this.now));
-  }
-
-  drain(path: string): this {
-    return this.#note(() => this.group.handleDrain(path, true, this.now));
-  }
-
-  resume(path: string): this {
-    return this.#note(() => this.group.handleDrain(path, false, this.now));
-  }
-
-  /** What happened since the last look. */
-  get log(): string[] {
-    const log = this.#log;
-    this.#log = [];
-    return log;
-  }
-
-  #note(input: () => void): this {
-    input();
-    for (let out = this.group.pollOutput(); out !== undefined; out = this.group.pollOutput()) {
-      const rest =
-        out.type === 'probe'
-          ? out.path
-          : out.type === 'note'
-            ? out.text
-            : `${out.from} > ${out.to}: ${out.why}`;
-      this.#log.push(`${this.now} ${out.type} ${rest}`);
-    }
-    return this;
-  }
-}
+import { GroupRig as Rig } from '../../test/support/group-rig.ts';
 
 /** A down path counts: takes `path` down and up again until it is held, at one instant. */
-function hold(rig: Rig, path: string, downs = 4): void {
+function hold(rig: Rig, path: string, downs = 2): void {
   for (let round = 0; round < downs; round += 1) rig.bad(path).good(path, path);
 }
 
@@ -121,7 +46,8 @@ suite('PathGroup: at start', () => {
 
   test('tells a row for each path, in the order given', () => {
     const rig = new Rig('a:2 b:1:3').to(7).good('b').drain('a');
-    const row = { weight: 1, since: 0, heldUntil: undefined };
+    const none = { heldUntil: undefined, flappingUntil: undefined, poor: undefined };
+    const row = { weight: 1, since: 0, share: 0, silencedBy: undefined, ...none };
     assert.deepEqual(rig.group.rows(7), [
       { ...row, name: 'a', tier: 2, state: 'unknown', drained: true, active: false },
       {
@@ -132,6 +58,7 @@ suite('PathGroup: at start', () => {
         state: 'up',
         since: 7,
         drained: false,
+        share: 1,
         active: true,
       },
     ]);
@@ -140,11 +67,11 @@ suite('PathGroup: at start', () => {
     assert.equal(rig.group.rows(30_007)[1]?.heldUntil, undefined);
   });
 
-  test('refuses a path it does not have', () => {
+  test('refuses a link it does not have', () => {
     const { group } = new Rig('a b');
     const expected = {
-      code: 'unknown-path',
-      message: '"z" is not a path of this group; use: a, b',
+      code: 'unknown-link',
+      message: '"z" is not a link of this group; use: a, b',
     };
     assert.throws(() => group.handleResult('z', true, '', 0), expected);
     assert.throws(() => group.handleDrain('z', true, 0), expected);
@@ -321,7 +248,7 @@ suite('PathGroup: hold-down', () => {
 
   test('failback waits for its end and 60 s more', () => {
     const rig = new Rig('a:1 b:2').good('a', 'b').bad('a').good('a', 'a');
-    hold(rig, 'a', 3);
+    hold(rig, 'a', 1);
     assert.deepEqual(rig.log, ['0 switch a > b: a is down: no-answer']);
     rig.to(89_999);
     assert.deepEqual(rig.log, []);
@@ -422,14 +349,16 @@ suite('PathGroup: failback', () => {
     assert.deepEqual(rig.log, ['61000 probe a']);
     rig.to(61_030).good('a');
     assert.deepEqual(rig.log, ['61030 switch b > a: a is back: preferred tier 1, good for 1m']);
+    rig.to(71_030);
+    assert.deepEqual(rig.log, ['71030 audit b']);
     assert.equal(rig.group.pollTimeout(), undefined);
   });
 
-  test('a down in between starts the wait again', () => {
-    const rig = away().to(50_000).bad('a').to(50_500).good('a', 'a').to(110_499);
+  test('a down in between starts the wait again, after its hold-down of 30 s', () => {
+    const rig = away().to(50_000).bad('a').to(50_500).good('a', 'a').to(139_999);
     assert.deepEqual(rig.log, []);
-    rig.to(110_500);
-    assert.deepEqual(rig.log, ['110500 probe a']);
+    rig.to(140_000);
+    assert.deepEqual(rig.log, ['140000 probe a']);
   });
 
   test('a drain stops it, and a resume counts from its instant', () => {
@@ -479,6 +408,7 @@ suite('PathGroup: failback', () => {
       '65000 probe a',
       '66000 probe c',
       '66010 switch b > c: c is back: preferred tier 2, good for 1m1s',
+      '76010 audit b',
     ]);
     rig.to(126_000);
     assert.deepEqual(rig.log, ['126000 probe a']);

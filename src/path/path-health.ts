@@ -1,46 +1,38 @@
 /**
- * One path's health from a stream of results: hysteresis on both sides, and hold-down while it
- * flaps. The theory:
- *
- *     unknown --1 good--> up --`fall` bad--> down --`rise` good--> up
- *     unknown --`fall` bad--> down
- *
- * It does not know the other paths, drains, nor where results come from; see `path-group.ts`.
+ * One path's health from that of its links: up while at least `atLeast` of them are, poor while
+ * fewer of them are good. A path that goes down or becomes poor pays for it (`damping.ts`), unless
+ * what it lies behind is dead: then the fault is not its own. It does not know the other paths.
  * @module
  */
-import type { Instant } from '../time/instant.ts';
-import { type Loose, type PathOptions, readPathOptions } from './path-config.ts';
+import { earliest, type Instant } from '../time/instant.ts';
+import { Damping } from './damping.ts';
+import type { LinkHealth, PathState } from './link-health.ts';
+import type { PathOptions } from './path-config.ts';
 
-/** What is known of a path; `unknown` only until the first verdict. */
-export const PATH_STATES = ['unknown', 'up', 'down'] as const;
-/** See `PATH_STATES`. */
-export type PathState = (typeof PATH_STATES)[number];
-
-/** The options that concern one path alone. */
-export type PathHealthConfig = Loose<Pick<PathOptions, 'fall' | 'rise' | 'holdDownMs'>>;
-
-/** Downs that may be remembered before the next one costs a hold-down. */
-const FREE_DOWNS = 3;
-/** Time spent up that makes up for one down. */
-const FORGIVEN_AFTER_MS = 300_000;
-/** The longest hold-down. */
-const LONGEST_HOLD_MS = 300_000;
-
-/** Health of one path. It has no deadlines: all it tells can be computed from `now`. */
+/** Health of one path. */
 export class PathHealth {
-  readonly #options: PathOptions;
+  readonly links: readonly LinkHealth[];
+  readonly damping: Damping;
+  readonly #atLeast: number;
+  readonly #uplink: LinkHealth | undefined;
   #state: PathState = 'unknown';
   #since: Instant;
-  #goods = 0;
-  #bads = 0;
-  #lastGoodAt: Instant | undefined;
-  #lastBadReason: string | undefined;
-  #downs = 0;
-  #holdEndsAt: Instant = -Infinity;
+  #poor: string | undefined;
+  #wellSince: Instant | undefined;
+  #badReason = '';
+  #fallen = false;
 
-  /** Throws `UsageError` (`bad-path-option`). */
-  constructor(config: PathHealthConfig, now: Instant) {
-    this.#options = readPathOptions(config);
+  constructor(
+    links: readonly LinkHealth[],
+    atLeast: number,
+    uplink: LinkHealth | undefined,
+    options: Pick<PathOptions, 'holdDownMs'>,
+    now: Instant,
+  ) {
+    this.links = links;
+    this.#atLeast = atLeast;
+    this.#uplink = uplink;
+    this.damping = new Damping(options.holdDownMs);
     this.#since = now;
   }
 
@@ -54,60 +46,100 @@ export class PathHealth {
     return this.#since;
   }
 
-  /** When the last good result came, counted or not. */
-  get lastGoodAt(): Instant | undefined {
-    return this.#lastGoodAt;
+  /** What is poor about a path that is up, or `undefined`. */
+  get poor(): string | undefined {
+    return this.#poor;
   }
 
-  /** What the last bad result said, however long ago. */
-  get lastBadReason(): string | undefined {
-    return this.#lastBadReason;
+  /** Whether it ever was down or poor. */
+  get fallen(): boolean {
+    return this.#fallen;
   }
 
-  /** Whether some results in a row, but not enough of them, speak against the present state. */
+  /** What took it down. */
+  get badReason(): string {
+    const uplink = this.silencedBy;
+    return uplink === undefined ? this.#badReason : `it lies behind ${uplink}, which is down`;
+  }
+
+  /** The dead uplink that explains why it is down, or `undefined`. */
+  get silencedBy(): string | undefined {
+    if (this.#state !== 'down' || this.#uplink?.state !== 'down') return undefined;
+    return this.#uplink.name;
+  }
+
+  /** Whether any of its links is in doubt. */
   get inDoubt(): boolean {
-    return this.#state === 'down' ? this.#goods > 0 : this.#bads > 0;
+    return this.links.some((link) => link.inDoubt);
   }
 
-  /** When it was or will be both up and out of hold-down; `undefined` unless it is up. */
+  /** When doubt asks for the next probe of one of its links. */
+  get askAt(): Instant | undefined {
+    let next: Instant | undefined;
+    for (const link of this.links) next = earliest(next, link.askAt);
+    return next;
+  }
+
+  /** When it was or will be up, good, out of hold-down and calm; `undefined` unless up and good. */
   get freeSince(): Instant | undefined {
-    return this.#state === 'up' ? Math.max(this.#since, this.#holdEndsAt) : undefined;
+    if (this.#wellSince === undefined) return undefined;
+    return Math.max(this.#wellSince, this.damping.freeAt);
   }
 
-  /** The end of the hold-down, or `undefined` if none runs. It runs from the moment of the down. */
-  heldUntil(now: Instant): Instant | undefined {
-    return this.#holdEndsAt > now ? this.#holdEndsAt : undefined;
+  /** Whether enough of its links had a good result since then, and nothing bad after it. */
+  isVerified(since: Instant): boolean {
+    return this.#state === 'up' && this.#has((link) => link.isVerified(since));
   }
 
-  /** Input: one result; `reason` is remembered if it is bad. */
-  handleResult(good: boolean, reason: string, now: Instant): void {
-    if (good) this.#handleGood(now);
-    else this.#handleBad(reason, now);
+  /** Whether enough of its links are up and without doubt, however long ago they were heard. */
+  get isPlausible(): boolean {
+    return this.#has((link) => link.state === 'up' && !link.inDoubt);
   }
 
-  #handleGood(now: Instant): void {
-    this.#bads = 0;
-    this.#goods += 1;
-    this.#lastGoodAt = now;
-    // Nobody should wait at start: the first verdict needs one good result only.
-    const enough = this.#state === 'unknown' ? 1 : this.#options.rise;
-    if (this.#state !== 'up' && this.#goods >= enough) this.#enter('up', now);
+  /** Input: one of its links, or its uplink, had a result or a sample. */
+  handleChange(link: LinkHealth, now: Instant): void {
+    if (link === this.#uplink) this.#handleUplink(link);
+    if (this.links.includes(link)) this.#judge(link, now);
   }
 
-  #handleBad(reason: string, now: Instant): void {
-    this.#goods = 0;
-    this.#bads += 1;
-    this.#lastBadReason = reason;
-    if (this.#state === 'down' || this.#bads < this.#options.fall) return;
-    const forgiven = Math.floor((now - this.#since) / FORGIVEN_AFTER_MS);
-    this.#downs = Math.max(0, this.#downs - forgiven) + 1;
-    const holdMs = this.#options.holdDownMs * Math.max(0, this.#downs - FREE_DOWNS);
-    if (holdMs > 0) this.#holdEndsAt = now + Math.min(holdMs, LONGEST_HOLD_MS);
-    this.#enter('down', now);
-  }
-
-  #enter(state: PathState, now: Instant): void {
+  #judge(link: LinkHealth, now: Instant): void {
+    const state = this.#verdict();
+    if (state === 'down' && this.#state !== 'down') this.#badReason = link.lastBadReason;
+    const poor = state === 'up' ? this.#flaw() : undefined;
+    const wasWell = this.#wellSince !== undefined;
+    if (state !== this.#state) this.#since = now;
     this.#state = state;
-    this.#since = now;
+    this.#poor = poor;
+    if (state === 'up' && poor === undefined) this.#wellSince ??= now;
+    else this.#wellSince = undefined;
+    if (this.#wellSince !== undefined || !wasWell) return;
+    this.#fallen = true;
+    this.damping.handleFlap(now);
+    if (this.#uplink?.state === 'down') this.damping.handleExcuse();
+  }
+
+  #verdict(): PathState {
+    if (this.#has(({ state }) => state === 'up')) return 'up';
+    let alive = 0;
+    for (const { state } of this.links) if (state !== 'down') alive += 1;
+    return alive < this.#atLeast ? 'down' : this.#state;
+  }
+
+  #flaw(): string | undefined {
+    if (this.#has(({ state, poor }) => state === 'up' && poor === undefined)) return undefined;
+    return this.links.find(({ poor }) => poor !== undefined)?.poor;
+  }
+
+  /** The path may be found dead before its uplink is: what matters is who was heard last. */
+  #handleUplink({ state, lastGoodAt = -Infinity }: LinkHealth): void {
+    if (state === 'down' && this.#state === 'down' && this.#since >= lastGoodAt) {
+      this.damping.handleExcuse();
+    }
+  }
+
+  #has(holds: (link: LinkHealth) => boolean): boolean {
+    let count = 0;
+    for (const link of this.links) if (holds(link)) count += 1;
+    return count >= this.#atLeast;
   }
 }

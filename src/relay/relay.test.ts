@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import net from 'node:net';
 import { suite, type TestContext, test } from 'node:test';
+import { mptcpMissing } from '../../test/support/mptcp.ts';
 import { Relay, type RelayConfig } from './relay.ts';
 
 /** A server that hands each connection to `serve`, closed with the test. */
@@ -226,3 +227,20 @@ async function drained(socket: net.Socket, ms: number): Promise<boolean> {
     return false;
   }
 }
+
+suite('a relay by Multipath TCP', { skip: mptcpMissing() }, () => {
+  test('carries flows to a server without it by plain TCP, and counts them', async (t) => {
+    const port = await serve(t, (socket) => socket.pipe(socket));
+    const { relay, connect } = await relayTo(t, () => port, { mptcp: true });
+    const client = connect();
+    const back = readAll(client);
+    client.end('there and back');
+    assert.equal(String(await back), 'there and back');
+    assert.deepEqual(relay.counts().mptcp, { inUse: 0, fellBack: 1 });
+  });
+
+  test('says nothing of it where it is not asked for', async (t) => {
+    const { relay } = await relayTo(t, () => 1);
+    assert.equal(relay.counts().mptcp, undefined);
+  });
+});

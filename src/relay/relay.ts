@@ -7,7 +7,9 @@
  */
 import { EventEmitter, once } from 'node:events';
 import net from 'node:net';
+import { connectMptcp, requireMptcp, usesMptcp } from '../sys/mptcp.ts';
 import { SystemError } from '../sys/system-error.ts';
+import { descriptorOf } from '../sys/tcp-socket.ts';
 
 /** What happens to flows of a path that was left: stay, stay for a grace, or be reset at once. */
 export const OLD_FLOWS = ['keep', 'drain', 'reset'] as const;
@@ -29,6 +31,8 @@ export interface RelayConfig {
   readonly oldFlows: OldFlows;
   /** How long `drain` lets old flows end by themselves, in milliseconds. */
   readonly graceMs: number;
+  /** Connect by Multipath TCP, where the path's server has it (RFC 8684). Default: no. */
+  readonly mptcp?: boolean;
   /** The path in use now, or `undefined` while there is none; the client is reset then. */
   readonly pick: () => RelayTarget | undefined;
 }
@@ -41,6 +45,8 @@ export interface RelayCounts {
   readonly accepted: number;
   /** Flows whose path did not take the connection. */
   readonly refused: number;
+  /** Where Multipath TCP is asked for: flows that it carried, and those that fell back to TCP. */
+  readonly mptcp?: { readonly inUse: number; readonly fellBack: number };
 }
 
 interface RelayEvents {
@@ -71,6 +77,8 @@ export class Relay extends EventEmitter<RelayEvents> {
   #server: net.Server | undefined;
   #accepted = 0;
   #refused = 0;
+  #multipath = 0;
+  #fellBack = 0;
 
   constructor(config: RelayConfig) {
     super();
@@ -79,7 +87,8 @@ export class Relay extends EventEmitter<RelayEvents> {
 
   /** Listens; resolves to the bound port. Throws `SystemError`. */
   async start(): Promise<number> {
-    const { host, port } = this.#config;
+    const { host, port, mptcp = false } = this.#config;
+    if (mptcp) requireMptcp();
     const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
     server.listen({ host, port });
     try {
@@ -110,6 +119,9 @@ export class Relay extends EventEmitter<RelayEvents> {
       flows: Object.fromEntries(flows.filter(([, size]) => size > 0)),
       accepted: this.#accepted,
       refused: this.#refused,
+      ...(this.#config.mptcp === true
+        ? { mptcp: { inUse: this.#multipath, fellBack: this.#fellBack } }
+        : {}),
     };
   }
 
@@ -140,9 +152,8 @@ export class Relay extends EventEmitter<RelayEvents> {
       client.resetAndDestroy();
       return;
     }
-    const { path, host, port, source } = target;
-    const local = source === undefined ? {} : { localAddress: source };
-    const upstream = net.connect({ host, port, ...local, allowHalfOpen: true, noDelay: true });
+    const { path } = target;
+    const upstream = this.#connect(target);
     client.setNoDelay(true);
     const flow: Flow = { client, upstream };
     const flows = this.#flows.get(path) ?? new Set();
@@ -150,6 +161,7 @@ export class Relay extends EventEmitter<RelayEvents> {
     upstream.setTimeout(CONNECT_TIMEOUT_MS, () => reset(upstream));
     upstream.once('connect', () => {
       upstream.setTimeout(0);
+      this.#countMultipath(upstream);
       client.pipe(upstream);
       upstream.pipe(client);
     });
@@ -164,6 +176,19 @@ export class Relay extends EventEmitter<RelayEvents> {
     client.once('close', () => {
       if (!client.readableEnded || !client.writableFinished) reset(upstream);
     });
+  }
+
+  #connect({ host, port, source }: RelayTarget): net.Socket {
+    const local = source === undefined ? {} : { localAddress: source };
+    const options = { host, port, ...local, allowHalfOpen: true, noDelay: true };
+    return this.#config.mptcp === true ? connectMptcp(options) : net.connect(options);
+  }
+
+  #countMultipath(upstream: net.Socket): void {
+    const fd = this.#config.mptcp === true ? descriptorOf(upstream) : undefined;
+    if (fd === undefined) return;
+    if (usesMptcp(fd)) this.#multipath += 1;
+    else this.#fellBack += 1;
   }
 
   #reset(path: string): void {

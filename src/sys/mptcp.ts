@@ -18,6 +18,7 @@ const SOCK_NONBLOCK = 0x800;
 const SOCK_CLOEXEC = 0x80000;
 const IPPROTO_MPTCP = 262;
 const SOL_MPTCP = 284;
+const MPTCP_INFO = 1;
 const MPTCP_TCPINFO = 2;
 
 const SWITCH = '/proc/sys/net/mptcp/enabled';
@@ -51,8 +52,8 @@ interface Handle {
 }
 
 /**
- * Connects as `net.connect` does, by Multipath TCP if the peer has it. Throws `SystemError`, or the
- * socket fails with it.
+ * Connects as `net.connect` does, by Multipath TCP if the peer has it. What this machine refuses is an
+ * `error` of the socket.
  */
 export function connectMptcp(options: net.TcpNetConnectOpts): net.Socket {
   const adopt = (family: number) => {
@@ -80,8 +81,18 @@ export function connectMptcp(options: net.TcpNetConnectOpts): net.Socket {
   });
   // It connects in the next turn, and an address is not looked up.
   const family = net.isIP(options.host ?? 'localhost');
-  if (family !== 0) adopt(family);
+  try {
+    if (family !== 0) adopt(family);
+  } catch (error) {
+    socket.destroy(error as Error);
+  }
   return socket;
+}
+
+/** Whether Multipath TCP carries a connection, or it has fallen back to plain TCP. */
+export function usesMptcp(fd: number): boolean {
+  const [info, length] = [new Uint8Array(4), Uint8Array.of(4, 0, 0, 0)];
+  return libc().getsockopt(fd, SOL_MPTCP, MPTCP_INFO, info, length) >= 0;
 }
 
 /**

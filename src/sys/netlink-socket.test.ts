@@ -54,6 +54,15 @@ suite('netlink sockets', { skip: ffiMissing() ?? false }, () => {
     });
   });
 
+  test('without news it answers at once; what is not for it is no news', () => {
+    withSocket((netlink) => {
+      netlink.follow([1]);
+      assert.equal(netlink.receiveNow(), undefined);
+      netlink.send(encodeDumpRequest(2, ['listen']));
+      assert(netlink.receiveNow() !== undefined);
+    });
+  });
+
   test('is gone once it is closed', () => {
     const before = descriptors();
     const netlink = new NetlinkSocket(NETLINK_SOCK_DIAG);

@@ -41,6 +41,23 @@ export function encodeNetlink(type: number, flags: number, payload: Uint8Array):
   return bytes;
 }
 
+/** Attributes one behind the other, each padded: pairs of a type and its payload. */
+export function encodeAttributes(
+  attributes: readonly (readonly [number, Uint8Array])[],
+): Uint8Array {
+  const lengths = attributes.map(([, { length }]) => aligned(ATTRIBUTE_HEADER_LENGTH + length));
+  const bytes = new Uint8Array(lengths.reduce((sum, length) => sum + length, 0));
+  const view = new DataView(bytes.buffer);
+  let at = 0;
+  for (const [index, [type, payload]] of attributes.entries()) {
+    view.setUint16(at, ATTRIBUTE_HEADER_LENGTH + payload.length, true);
+    view.setUint16(at + 2, type, true);
+    bytes.set(payload, at + ATTRIBUTE_HEADER_LENGTH);
+    at += lengths[index] ?? 0;
+  }
+  return bytes;
+}
+
 /** The messages of a datagram. Throws `DecodeError` for one that does not fit. */
 export function* decodeNetlink(view: DataView): Generator<NetlinkMessage> {
   const end = view.byteLength;

@@ -4,9 +4,9 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
-import { requireMptcp } from '../../src/sys/mptcp.ts';
 import { runCli, temporaryDirectory } from '../support/cli.ts';
 import { Lab, labMissing, Peer, pause, START_MS } from '../support/lab.ts';
+import { mptcpMissing } from '../support/mptcp.ts';
 
 const PORT = '7300';
 const TIMING = 'time: 1s, interval: 1s, probes: 3';
@@ -14,13 +14,8 @@ const TIMING = 'time: 1s, interval: 1s, probes: 3';
 const BOUND_MS = 4_000 + 4_000;
 
 function missing(): string | false {
-  const lab = labMissing();
-  if (lab !== false) return lab;
-  try {
-    requireMptcp();
-  } catch (error) {
-    return (error as Error).message;
-  }
+  const unfit = labMissing() || mptcpMissing();
+  if (unfit !== false) return unfit;
   const { status } = spawnSync('ip', ['mptcp', 'limits'], { stdio: 'ignore' });
   if (status !== 0) return 'needs ip-mptcp (Debian: iproute2)';
   const python = spawnSync('python3', ['--version'], { stdio: 'ignore' });
@@ -33,6 +28,11 @@ interface Row {
   readonly since: string;
   readonly reason: string;
   readonly mptcp?: { readonly inUse: boolean; readonly subflows: number };
+}
+
+interface Status {
+  readonly links: readonly Row[];
+  readonly relays: readonly { readonly mptcp?: { inUse: number; fellBack: number } }[];
 }
 
 /** A client and a server that two paths join, and a daemon that holds a link between them. */
@@ -74,27 +74,28 @@ class TwoPaths {
     await peer.line('listening', START_MS);
   }
 
-  async hold(): Promise<Peer> {
+  /** A daemon that holds a link to the server, and does what else its file says. */
+  hold(...lines: readonly string[]): Peer {
     const home = temporaryDirectory(this.#t);
     const file = path.join(home, 'linkhold.yaml');
     const url = `tcp://10.78.1.2:${PORT}?mptcp=true`;
-    writeFileSync(file, `links:\n  far: { url: "${url}", ${TIMING} }\n`);
+    writeFileSync(file, [`links:`, `  far: { url: "${url}", ${TIMING} }`, ...lines, ''].join('\n'));
     const bin = path.join(import.meta.dirname, '../../bin/linkhold');
     return new Peer(this.lab.spawn(this.client, bin, 'run', file, '--state-dir', home));
   }
 
-  async row(): Promise<Row | undefined> {
+  async status(): Promise<Status | undefined> {
     const under = ['ip', 'netns', 'exec', this.client];
     const { code, stdout } = await runCli(this.#t, ['status', '--json'], { under });
     // 1: something is down.
-    return code === 0 || code === 1 ? (JSON.parse(stdout).links?.[0] as Row) : undefined;
+    return code === 0 || code === 1 ? (JSON.parse(stdout) as Status) : undefined;
   }
 
   /** Waits until the link's row fits. */
   async until(what: string, fits: (row: Row) => boolean, boundMs = START_MS): Promise<Row> {
     const end = performance.now() + boundMs;
     for (;;) {
-      const row = await this.row();
+      const row = (await this.status())?.links[0];
       if (row !== undefined && fits(row)) return row;
       assert(performance.now() < end, `not within ${boundMs} ms: ${what}; ${JSON.stringify(row)}`);
       await pause(50);
@@ -121,7 +122,7 @@ suite('tcp:// by Multipath TCP', { skip: missing(), timeout: 120_000 }, () => {
   test('a path of two that dies takes no state; without both it is down, and comes back', async (t) => {
     const lab = new TwoPaths(t);
     await lab.serve();
-    await lab.hold();
+    lab.hold();
     const joined = await lab.until('two subflows', ({ mptcp }) => mptcp?.subflows === 2);
     assert.equal(joined.state, 'up');
     assert.equal(joined.mptcp?.inUse, true);
@@ -140,9 +141,25 @@ suite('tcp:// by Multipath TCP', { skip: missing(), timeout: 120_000 }, () => {
   test('a server without it is held by plain TCP, and told so', async (t) => {
     const lab = new TwoPaths(t);
     await lab.serve('tcp');
-    const daemon = await lab.hold();
+    const daemon = lab.hold();
     const row = await lab.until('it is up', ({ state }) => state === 'up');
     assert.deepEqual(row.mptcp, { inUse: false, subflows: 0 });
     await daemon.line('the peer has no Multipath TCP', START_MS);
+  });
+
+  test('a flow of a relay goes on over the second path when the first one dies', async (t) => {
+    const lab = new TwoPaths(t);
+    await lab.serve();
+    lab.hold(
+      'groups: { far: { paths: [ { link: far } ] } }',
+      'relays: { far: { listen: "127.0.0.1:7301", group: far, mptcp: true } }',
+    );
+    await lab.until('two subflows', ({ mptcp }) => mptcp?.subflows === 2);
+    const client = lab.lab.start(lab.client, 'test/support/peer-echo-client.ts', '7301', '60');
+    await client.line('block 20', START_MS);
+    lab.cut(0);
+    await client.line('done', START_MS);
+    const status = await lab.status();
+    assert.deepEqual(status?.relays[0]?.mptcp, { inUse: 1, fellBack: 0 });
   });
 });
