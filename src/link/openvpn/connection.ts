@@ -201,8 +201,8 @@ export class OpenvpnConnection {
   /** A ping; or, where the peer says nothing by itself, a question that it answers. */
   #beat(): Uint8Array | undefined {
     const { timeMs, beatMs } = this.#clocks;
-    // One beat of the peer may be late or lost; an answer must still come in time.
-    const patienceMs = Math.min(2 * beatMs, timeMs - 2 * beatMs);
+    // A beat of the peer may be late or lost; asked one beat later, it must still answer in time.
+    const patienceMs = Math.min(2 * beatMs, timeMs - 1.5 * beatMs);
     const quiet = performance.now() - this.#heardAt >= patienceMs;
     return quiet ? this.#question() : this.#seal(encodePing());
   }
