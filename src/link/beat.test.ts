@@ -189,10 +189,10 @@ suite('beat links', { timeout: 30_000, concurrency: 16 }, () => {
     const link = makeLink(t, port);
     link.start();
     await reaches(link, 'up');
+    const before = link.status().local;
     const down = reaches(link, 'down');
     responder.close();
     await down;
-    const before = link.status().local;
     const up = reaches(link, 'up');
     await respond(t, port);
     const backAt = performance.now();

@@ -44,6 +44,7 @@ export class BeatLink extends Link {
   readonly #nonces: Uint8Array;
   /** What a socket that is being opened will send: older packets have had their time. */
   #newest: Uint8Array | undefined;
+  #probesDown = 0;
 
   constructor(name: string, url: LinkUrl, timing: Timing, where: string) {
     const { timeMs, intervalMs, probes, beatMs } = timing;
@@ -76,10 +77,12 @@ export class BeatLink extends Link {
   protected sendProbe(sequence: number): void {
     const nonce = freshNonce();
     this.#nonceOf(sequence).set(nonce);
-    // A link that is down goes by a fresh socket now and then: a new binding, and the name looked up
-    // anew. Not for each probe: an answer slower than the interval must still find its way.
-    const due = sequence % this.#probes === 0 && this.#dialer.connected;
-    if (due && this.observed === 'down') this.#dialer.hangUp();
+    // A link that is down goes by a fresh socket at once and now and then: a new binding, and the name
+    // looked up anew. Not for each probe: an answer slower than the interval must still find its way.
+    if (this.observed !== 'down') this.#probesDown = 0;
+    else if (this.#probesDown++ % this.#probes === 0 && this.#dialer.connected) {
+      this.#dialer.hangUp();
+    }
     this.#send(sealBeat('probe', sequence >>> 0, nonce, this.#key));
   }
 
