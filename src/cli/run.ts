@@ -47,10 +47,14 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   const stateDir = flags.stateDir ?? defaultStateDir();
   const daemon = new Daemon({ file, listen: flags.listen, stateDir, version: version() });
   daemon.log.on('event', (event) => logEvent(log, event));
-  await daemon.start();
-  forgetTheStart();
-  log.info(`linkhold ${version()} runs ${file}; page and API: http://${flags.listen}/`);
+  let running = false;
+  let wanted = false;
   const reload = () => {
+    // One that comes while it starts would end it, and is obeyed afterwards.
+    if (!running) {
+      wanted = true;
+      return;
+    }
     daemon.reload().then(
       () => log.info(`reloaded ${file}`),
       (error: Error) => {
@@ -61,6 +65,11 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
     );
   };
   process.on('SIGHUP', reload);
+  await daemon.start();
+  running = true;
+  forgetTheStart();
+  log.info(`linkhold ${version()} runs ${file}; page and API: http://${flags.listen}/`);
+  if (wanted) reload();
   const signal = await toldToStop();
   log.info(`stopping on ${signal}`);
   process.off('SIGHUP', reload);
