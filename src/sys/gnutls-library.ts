@@ -122,7 +122,6 @@ const TEXTS = {
   alertName: 'const char *gnutls_alert_get_name(int alert)',
   errorName: 'const char *gnutls_strerror_name(int error)',
   errorText: 'const char *gnutls_strerror(int error)',
-  version: 'const char *gnutls_check_version(const char *required)',
 } as const;
 
 type Calls = Readonly<Record<keyof typeof PROTOTYPES, Call>>;

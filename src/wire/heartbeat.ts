@@ -10,10 +10,6 @@
  */
 import { DecodeError } from './decode-error.ts';
 
-/** Modes of the extension (section 2): whether the peer may send requests. */
-export const HEARTBEAT_ALLOWED = 1;
-export const HEARTBEAT_FORBIDDEN = 2;
-
 export const HEARTBEAT_LEAST_PADDING = 16;
 /** The longest message (section 4): 2^14 bytes. */
 export const HEARTBEAT_LONGEST = 16_384;

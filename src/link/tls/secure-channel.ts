@@ -1,7 +1,7 @@
 /**
  * A TLS or DTLS connection with heartbeats, over any transport. GnuTLS does the handshake, alerts,
  * new keys, and what we send; data and heartbeats that come are opened here, so that no heartbeat ever
- * reaches GnuTLS (facts of `sys/gnutls-session.ts`). It knows no socket, and of heartbeats nothing but
+ * reaches GnuTLS (why: see `sys/gnutls-session.ts`). It knows no socket, and of heartbeats nothing but
  * how they travel: what to ask and to answer is for `heartbeat-exchange.ts`.
  * @module
  */
