@@ -14,7 +14,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   path: ['time', 'keepalive'],
   sys: [],
   link: ['time', 'wire', 'keepalive', 'sys'],
-  relay: ['time', 'path', 'sys'],
+  relay: ['time', 'wire', 'path', 'sys'],
   host: ['time', 'wire', 'keepalive', 'sys'],
   daemon: ['time', 'wire', 'keepalive', 'path', 'sys', 'link', 'relay', 'host'],
   cli: ['time', 'wire', 'keepalive', 'path', 'sys', 'link', 'relay', 'host', 'daemon'],
