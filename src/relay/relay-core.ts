@@ -97,7 +97,7 @@ export class RelayCore {
 
   /** Takes over what was there, and carries. */
   begin(relays: readonly PlannedRelay[]): void {
-    const { flows, sessions, listeners, pipes, strays, lost, seal } = this.#inheritance;
+    const { flows, sessions, listeners, pipes, strays, lost, replaced, seal } = this.#inheritance;
     if (lost !== undefined) this.#options.tell({ news: 'note', text: lost });
     this.#listeners.inherit(listeners, relays);
     for (const { direction, read, write, bytes } of pipes) {
@@ -117,6 +117,7 @@ export class RelayCore {
       flows: flows.length + sessions.length,
       bytes: pipes.reduce((sum, { bytes }) => sum + bytes, 0),
       ms: Math.round(performance.now() - this.#startedAt),
+      replaced,
     });
   }
 

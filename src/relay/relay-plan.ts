@@ -77,7 +77,14 @@ export interface RelayCounts {
 export type RelayNews =
   | { readonly news: 'standing-by' }
   /** It carries now; what it took over from the relay before. */
-  | { readonly news: 'ready'; readonly flows: number; readonly bytes: number; readonly ms: number }
+  | {
+      readonly news: 'ready';
+      readonly flows: number;
+      readonly bytes: number;
+      readonly ms: number;
+      /** The process before, or 0. */
+      readonly replaced: number;
+    }
   /** A plan is in force: the ports by relay, and what could not be opened. */
   | {
       readonly news: 'planned';

@@ -159,7 +159,7 @@ export class RelayTable {
     this.names = names;
   }
 
-  /** A new one. Its room is written out, for a disk that is full must not end a relay later. */
+  /** A new one. Its room is reserved: a disk that is full later must not end a relay (SIGBUS). */
   static create(
     calls: KernelCalls,
     file: string,
@@ -177,9 +177,12 @@ export class RelayTable {
     const length = offset * 4;
     const fd = openSync(file, 'w+', 0o600);
     try {
-      const zeros = new Uint8Array(length);
-      zeros.set(new Uint8Array(header.buffer));
-      for (let at = 0; at < length; ) at += writeSync(fd, zeros, at, length - at, at);
+      if (calls.reserve(fd, length) < 0) {
+        // A filesystem that cannot reserve room can still be written to.
+        const zeros = new Uint8Array(length);
+        for (let at = 0; at < length; ) at += writeSync(fd, zeros, at, length - at, at);
+      }
+      writeSync(fd, new Uint8Array(header.buffer), 0, HEADER_WORDS * 4, 0);
       return new RelayTable(calls, file, fd, length);
     } finally {
       closeSync(fd);

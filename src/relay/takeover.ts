@@ -31,6 +31,8 @@ export interface Inheritance {
   }[];
   /** Sockets that belong to nothing in the table: accepted, or made, in the last instant. */
   readonly strays: readonly number[];
+  /** The relay before, or 0. */
+  readonly replaced: number;
   /** Why the connections of the relay before are lost, if they are. */
   readonly lost?: string;
   /** Publishes the new table, which must have its keeper by now, and ends the old one. */
@@ -58,15 +60,16 @@ export function takeOver(
     unlinkSync(known.file);
   };
   if (known === undefined || !hasMapped(known.keeper, known)) {
-    return { table, inheritance: { ...NOTHING, ...(lost === undefined ? {} : { lost }), seal } };
+    const nothing = { ...NOTHING, replaced: 0, ...(lost === undefined ? {} : { lost }) };
+    return { table, inheritance: { ...nothing, seal } };
   }
   const keeper = new FoundKeeper(calls, known.keeper);
   try {
     const copied = new Copier(calls, keeper, known, table).all();
-    return { table, inheritance: { ...copied, seal } };
+    return { table, inheritance: { ...copied, replaced: known.relay, seal } };
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    return { table, inheritance: { ...NOTHING, lost: error.message, seal } };
+    return { table, inheritance: { ...NOTHING, replaced: known.relay, lost: error.message, seal } };
   } finally {
     keeper.close();
   }
@@ -117,7 +120,7 @@ class Copier {
     this.#table = table;
   }
 
-  all(): Omit<Inheritance, 'seal'> {
+  all(): Omit<Inheritance, 'seal' | 'replaced'> {
     for (let row = 0; row < this.#old.names.used; row += 1) {
       this.#table.nameRow(this.#old.name(row));
     }

@@ -39,6 +39,8 @@ export interface KernelCalls {
   pipe(ends: number): number;
   fcntl(fd: number, command: number, value: number): number;
   ioctl(fd: number, request: number, value: number): number;
+  /** Room on the disk for a file's first bytes, which read as zeros: fallocate(2). */
+  reserve(fd: number, length: number): number;
   read(fd: number, into: number, length: number): number;
   write(fd: number, from: number, length: number): number;
   recvmmsg(fd: number, messages: number, count: number, flags: number): number;
@@ -189,6 +191,7 @@ function pipeCalls(
   | 'pipe'
   | 'fcntl'
   | 'ioctl'
+  | 'reserve'
   | 'read'
   | 'write'
   | 'poll'
@@ -197,6 +200,7 @@ function pipeCalls(
   const splice = koffi.load(null).func('splice', INT, args) as Call;
   const epollCreate1 = call('epoll_create1', [INT]);
   const pipe2 = call('pipe2', [LONG, INT]);
+  const fallocate = call('fallocate', [INT, INT, LONG, LONG]);
   return {
     splice: (from, to, length) => {
       const r = splice(from, 0, to, 0, length, SPLICE_MOVE_NONBLOCK);
@@ -209,6 +213,7 @@ function pipeCalls(
     pipe: (ends) => pipe2(ends, O_NONBLOCK | O_CLOEXEC),
     fcntl: call('fcntl', [INT, INT, INT]),
     ioctl: call('ioctl', [INT, LONG, LONG]),
+    reserve: (fd, length) => fallocate(fd, 0, 0, length),
     read: call('read', [INT, LONG, LONG], LONG),
     write: call('write', [INT, LONG, LONG], LONG),
     poll: call('poll', [LONG, LONG, INT]),

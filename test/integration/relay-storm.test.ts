@@ -3,12 +3,12 @@
  * once and in order, and no connection ends.
  */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import net from 'node:net';
+import path from 'node:path';
 import { suite, test } from 'node:test';
 import { Peer, START_MS } from '../support/lab.ts';
-import { spawn } from 'node:child_process';
-import path from 'node:path';
-import net from 'node:net';
-import { once } from 'node:events';
 import { planned, RelayRig } from '../support/relay-rig.ts';
 
 const CONNECTIONS = Number(process.env['N'] ?? 200);
@@ -31,7 +31,9 @@ suite('the relay through kills and upgrades', () => {
     const port = await rig.port();
     const program = path.join(import.meta.dirname, '../support/peer-storm.ts');
     const storm = new Peer(
-      spawn(process.execPath, [program, ...[serverPort, port, CONNECTIONS, MIB].map(String)], { stdio: ['pipe', 'pipe', 'inherit'] }),
+      spawn(process.execPath, [program, ...[serverPort, port, CONNECTIONS, MIB].map(String)], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      }),
     );
     await storm.line('listening', START_MS);
     const t0 = performance.now();
