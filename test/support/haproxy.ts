@@ -1,0 +1,112 @@
+/**
+ * HAProxy as a watcher of servers: started with a configuration of its own, asked for nothing but what
+ * it says of them in its log. That is a file, for to a pipe or a socket lines may be lost.
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+
+/** One server to be watched. */
+export interface WatchedServer {
+  readonly port: number;
+  readonly fall: number;
+  readonly rise: number;
+}
+
+/** What HAProxy said of one server. */
+export interface Verdicts {
+  /** Each change of its state, in order. */
+  readonly states: ('up' | 'down')[];
+  /** All lines that tell of it, for a person. */
+  readonly lines: string[];
+}
+
+/** Debian puts it where only root looks. */
+const env = { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin` };
+
+/** Why there is no HAProxy, or `false`. */
+export function haproxyMissing(): string | false {
+  const { error } = spawnSync('haproxy', ['-v'], { env, stdio: 'ignore' });
+  return error === undefined ? false : 'needs the command haproxy (Debian: haproxy)';
+}
+
+/** Checks of layer 7. One is late after `lateMs`, and the next follows after `pauseMs`. */
+function configOf(
+  servers: readonly WatchedServer[],
+  pauseMs: number,
+  lateMs: number,
+  home: string,
+): string {
+  return `
+global
+  log stdout format raw local0
+  nbthread 1
+  stats socket ${path.join(home, 'socket')}
+defaults
+  mode http
+  log global
+  option log-health-checks
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+  timeout check ${lateMs}ms
+backend b
+  option httpchk HEAD /
+  default-server check inter ${pauseMs}ms
+${servers
+  .map(
+    ({ port, fall, rise }, index) =>
+      `  server s${index} 127.0.0.1:${port} fall ${fall} rise ${rise}\n`,
+  )
+  .join('')}`;
+}
+
+export class Haproxy {
+  readonly #child: ChildProcess;
+  readonly #log: string;
+  readonly #errors: string;
+  readonly #count: number;
+
+  /** `home` is an empty directory. */
+  constructor(
+    servers: readonly WatchedServer[],
+    { pauseMs, lateMs, home }: { pauseMs: number; lateMs: number; home: string },
+  ) {
+    this.#count = servers.length;
+    this.#log = path.join(home, 'log');
+    this.#errors = path.join(home, 'errors');
+    const config = path.join(home, 'haproxy.cfg');
+    writeFileSync(config, configOf(servers, pauseMs, lateMs, home));
+    const outputs = [this.#log, this.#errors].map((file) => openSync(file, 'w'));
+    this.#child = spawn('haproxy', ['-db', '-f', config], { env, stdio: ['ignore', ...outputs] });
+    for (const output of outputs) closeSync(output);
+  }
+
+  /** Fails if it has ended by itself. */
+  assertRuns(): void {
+    const { exitCode, signalCode } = this.#child;
+    if (exitCode === null && signalCode === null) return;
+    assert.fail(`haproxy ended (${exitCode ?? signalCode}): ${readFileSync(this.#errors, 'utf8')}`);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.#child.kill('SIGKILL');
+    await once(this.#child, 'exit');
+  }
+
+  /** What it said of each server, in the order in which they were given. */
+  verdicts(): Verdicts[] {
+    const all = Array.from({ length: this.#count }, (): Verdicts => ({ states: [], lines: [] }));
+    for (const line of readFileSync(this.#log, 'utf8').split('\n')) {
+      const told = all[Number(/\bb\/s(\d+)\b/.exec(line)?.[1])];
+      told?.lines.push(line);
+      const state = /^Server \S+ is (UP|DOWN)/.exec(line)?.[1];
+      if (state !== undefined) told?.states.push(state === 'UP' ? 'up' : 'down');
+    }
+    return all;
+  }
+}
