@@ -15,19 +15,21 @@ import { Haproxy, haproxyMissing, type Verdicts } from '../support/haproxy.ts';
 import { pause } from '../support/lab.ts';
 import { Prng } from '../support/prng.ts';
 
-const SCHEDULES = 1_000;
-const CHECKS = 80;
-/** The first of them are watched by real links too; every last tenth server is silent now and then. */
+const SCHEDULES = 1_050;
+/** So many must have been checked as they were to be; see `isAsPlanned`. */
+const LEAST = 1_000;
+const CHECKS = 40;
+/** The first of them are watched by real links too; the last ones are silent now and then. */
 const LINKS = 100;
 const SILENT_FROM = 900;
 const MOST_SILENCES = 2;
-const MOST_RISE = 5;
-const PAUSE_MS = 200;
+const PAUSE_MS = 150;
 /** For HAProxy. A good answer later than that would be a bad one, and a silence takes so long. */
-const LATE_MS = 4_000;
+const LATE_MS = 3_000;
 const BOUND_MS = 180_000;
 
 interface Schedule {
+  /** Its number among them all, too. */
   readonly seed: number;
   readonly fall: number;
   readonly rise: number;
@@ -37,8 +39,8 @@ interface Schedule {
 /** Runs of equal results, or no long count would ever be reached. The first check is good. */
 function scheduleOf(seed: number): Schedule {
   const prng = new Prng(seed);
-  const [fall, rise] = [prng.between(1, 5), prng.between(1, MOST_RISE)];
-  const staying = 0.3 + 0.6 * prng.next();
+  const [fall, rise] = [prng.between(1, 5), prng.between(1, 5)];
+  const staying = 0.3 + 0.5 * prng.next();
   const answers: CheckAnswer[] = [];
   let silences = seed >= SILENT_FROM ? MOST_SILENCES : 0;
   let good = true;
@@ -56,7 +58,7 @@ function scheduleOf(seed: number): Schedule {
 function toldByMachine({ fall, rise, answers }: Omit<Schedule, 'seed'>): string[] {
   const group = new PathGroup({ paths: [{ name: 's' }], fall, rise }, 0);
   const states = ['unknown'];
-  for (let check = 0; check < answers.length + MOST_RISE; check += 1) {
+  for (let check = 0; check < answers.length + rise; check += 1) {
     const now = check * PAUSE_MS;
     group.handleResult('s', (answers[check] ?? 'good') === 'good', 'no-answer', now);
     while (group.pollOutput() !== undefined);
@@ -72,7 +74,7 @@ class WatchedPath {
   readonly #link: Link;
   readonly #runner: GroupRunner;
 
-  constructor({ fall, rise }: Schedule, port: number) {
+  constructor({ fall, rise, port }: Pick<Watched, 'fall' | 'rise' | 'port'>) {
     const timing = { time: '60s', interval: '60s', probes: 3 };
     this.#link = createLink(`http://127.0.0.1:${port}/`, timing, 's', 's');
     const config = { paths: [{ name: 's' }], fall, rise };
@@ -103,8 +105,14 @@ class WatchedPath {
   }
 }
 
-/** So many checks have had their answer once one more has begun. */
-const isThrough = ({ checks }: FlappingServer) => checks > CHECKS + MOST_RISE;
+/**
+ * Where HAProxy tells of a timeout and the server was not silent, it was itself too busy to look: that
+ * check had another result than the schedule says.
+ */
+function isAsPlanned({ answers }: Schedule, { lines }: Verdicts): boolean {
+  const timeouts = lines.filter((line) => line.includes('timeout')).length;
+  return timeouts <= answers.filter((answer) => answer === 'silence').length;
+}
 
 function assertSame(ours: readonly string[], theirs: Verdicts, where: Schedule): void {
   const { seed, fall, rise, answers } = where;
@@ -131,32 +139,42 @@ interface Run {
   readonly paths: readonly WatchedPath[];
 }
 
+/** A server of its own for one who watches. */
+interface Watched extends Schedule {
+  readonly server: FlappingServer;
+  readonly port: number;
+}
+
+async function listen(t: TestContext, schedule: Schedule): Promise<Watched> {
+  const server = new FlappingServer(schedule.answers);
+  t.after(() => server.close());
+  return { ...schedule, server, port: await server.start() };
+}
+
+/** All have had their answer once one more check has begun. */
+function isThrough({ server, answers, rise }: Watched): boolean {
+  return server.checks > answers.length + rise;
+}
+
 /** All servers watched by one HAProxy, and some by real links, until everything has been told. */
 async function watchAll(t: TestContext): Promise<Run> {
   const schedules = Array.from({ length: SCHEDULES }, (_, seed) => scheduleOf(seed));
   const firstBad = FIRST_BAD.map(({ answers }) => ({ seed: 0, fall: 3, rise: 2, answers }));
-  const listen = async ({ answers }: Schedule) => {
-    const server = new FlappingServer(answers);
-    t.after(() => server.close());
-    return { server, port: await server.start() };
-  };
-  const all = [...schedules, ...firstBad];
-  const theirs = await Promise.all(all.map(listen));
-  const ours = await Promise.all(schedules.slice(0, LINKS).map(listen));
-  const watched = theirs.map(({ port }, index) => ({ ...(all[index] as Schedule), port }));
+  const theirs = await Promise.all([...schedules, ...firstBad].map((one) => listen(t, one)));
+  const ours = await Promise.all(schedules.slice(0, LINKS).map((one) => listen(t, one)));
   const options = { pauseMs: PAUSE_MS, lateMs: LATE_MS, home: temporaryDirectory(t) };
-  const haproxy = new Haproxy(watched, options);
+  const haproxy = new Haproxy(theirs, options);
   t.after(() => haproxy.stop());
-  const paths = ours.map(({ port }, index) => new WatchedPath(schedules[index] as Schedule, port));
+  const paths = ours.map((one) => new WatchedPath(one));
   t.after(() => {
     for (const path of paths) path.close();
   });
-  const servers = [...theirs, ...ours].map(({ server }) => server);
   const begun = performance.now();
-  while (!servers.every(isThrough)) {
+  for (;;) {
+    const left = [...theirs, ...ours].filter((one) => !isThrough(one)).length;
+    if (left === 0) break;
     haproxy.assertRuns();
-    const late = performance.now() - begun > BOUND_MS;
-    assert(!late, `not within ${BOUND_MS} ms: ${servers.map(({ checks }) => checks)}`);
+    assert(performance.now() - begun < BOUND_MS, `${left} servers not done in ${BOUND_MS} ms`);
     for (const path of paths) path.probe();
     await pause(PAUSE_MS / 2);
   }
@@ -168,25 +186,31 @@ test('Linkhold beside HAProxy', { skip: haproxyMissing() }, async (t) => {
   const { schedules, verdicts, paths } = await watchAll(t);
   const told = (index: number) => verdicts[index] ?? assert.fail();
 
+  const planned = schedules.filter((schedule) => isAsPlanned(schedule, told(schedule.seed)));
+
+  await t.test(`the same ups and downs of ${LEAST} servers in ${CHECKS} checks of each`, (t) => {
+    assert(planned.length >= LEAST, `${planned.length} servers: the machine is too busy`);
+    let changes = 0;
+    for (const schedule of planned) {
+      const theirs = told(schedule.seed);
+      assertSame(toldByMachine(schedule), theirs, schedule);
+      changes += theirs.states.length;
+    }
+    t.diagnostic(`${changes} changes of ${planned.length} servers`);
+    assert(changes > 2 * LEAST, 'the schedules are too tame');
+  });
+
   await t.test(
-    `the same ups and downs of ${SCHEDULES} servers in ${CHECKS} checks of each`,
+    `the same of those among the first ${LINKS} as an http link tells it to its group`,
     (t) => {
-      for (const [index, schedule] of schedules.entries()) {
-        assertSame(toldByMachine(schedule), told(index), schedule);
+      const watched = planned.filter(({ seed }) => seed < LINKS);
+      for (const schedule of watched) {
+        assertSame(paths[schedule.seed]?.states ?? [], told(schedule.seed), schedule);
       }
-      const changes = verdicts.reduce((sum, { states }) => sum + states.length, 0);
-      const late = verdicts.filter(({ lines }) => lines.some((line) => line.includes('timeout')));
-      t.diagnostic(`${changes} changes; ${late.length} servers were silent now and then`);
-      assert(changes > 5 * SCHEDULES, 'the schedules are too tame');
+      t.diagnostic(`${watched.length} servers`);
+      assert(watched.length > LINKS / 2);
     },
   );
-
-  await t.test(`the same of the ${LINKS} that an http link watches for a group as well`, () => {
-    for (const [index, path] of paths.entries()) {
-      const schedule = schedules[index] ?? assert.fail();
-      assertSame(path.states, told(index), schedule);
-    }
-  });
 
   await t.test(
     'they differ before the first good check: one bad one is enough for HAProxy, which takes a server for up, and fall 3 needs three for a path that is unknown',
