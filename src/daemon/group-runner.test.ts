@@ -63,6 +63,27 @@ suite('a group over real links', { timeout: 20_000 }, () => {
     assert.deepEqual(seen, ['down', 'down', 'up']);
   });
 
+  test('fall 2 takes one more unanswered probe after the link is down: the one that took it down counts once', async (t) => {
+    const { responder, port } = await respond(t);
+    const link = await linkTo(t, 'a', port);
+    const group = new GroupRunner('g', { paths: [{ name: 'a' }], fall: 2 }, [link], {
+      switched: () => assert.fail('there is nowhere to switch to'),
+      note: () => undefined,
+      joined: () => undefined,
+      left: () => undefined,
+      flowsOn: () => 0,
+    });
+    t.after(() => group.close());
+    group.start();
+    const stateOf = () => group.status().paths[0]?.state;
+    responder.close();
+    await reaches(link, 'down');
+    // The next probe has left already; its fate is not known.
+    assert.equal(stateOf(), 'up');
+    await once(link, 'probe');
+    assert.equal(stateOf(), 'down');
+  });
+
   test('with balance both paths carry flows, and a drained one carries none', async (t) => {
     const links = [];
     for (const name of ['a', 'b']) links.push(await linkTo(t, name, (await respond(t)).port));

@@ -65,6 +65,8 @@ export class GroupRunner {
   readonly #driver: Driver<PathGroupOutput>;
   readonly #links: ReadonlyMap<string, Link>;
   readonly #hooks: GroupHooks;
+  /** Links that went down and have not probed since. */
+  readonly #counted = new Set<string>();
   #flows = 0;
 
   /** `links` are those of the group's paths; they outlive it. */
@@ -138,10 +140,14 @@ export class GroupRunner {
     this.#handleSample(link, rttMs);
   };
 
-  /** A link that probes while it is down or suspect has had no answer to the probe before. */
+  /**
+   * A link that probes while it is down or suspect has had no answer to the probe before. The one
+   * that took it down is told twice, as state and by the next probe: it counts once.
+   */
   readonly #onProbe = ({ link }: ProbeEvent): void => {
     const state = this.#links.get(link)?.state;
-    if (state === 'down') this.#handleResult(link, false, 'no-answer');
+    const counted = this.#counted.delete(link);
+    if (state === 'down' && !counted) this.#handleResult(link, false, 'no-answer');
     if (state === 'suspect') this.#handleSample(link, undefined);
   };
 
@@ -149,6 +155,7 @@ export class GroupRunner {
     const now = performance.now();
     if (to === 'drained') this.#group.handleDrain(path, true, now);
     if (from === 'drained') this.#group.handleDrain(path, false, now);
+    if (to === 'down') this.#counted.add(path);
     if (to === 'up' || to === 'down') this.#handleResult(path, to === 'up', reason);
     this.#driver.settle();
   }

@@ -4,7 +4,7 @@
 set -u
 wanted="iproute2 nftables conntrack openssl procps tcpdump tshark samba
   golang-go netcat-openbsd python3 util-linux bsdutils nginx-light apache2-bin
-  openvpn gnutls-bin"
+  openvpn gnutls-bin haproxy varnish"
 
 missing=""
 for package in $wanted; do
@@ -37,4 +37,10 @@ case "$missing " in
 esac
 case "$missing " in
   *" nginx-light "*) systemctl disable --quiet nginx 2>/dev/null || true ;;
+esac
+case "$missing " in
+  *" haproxy "*) systemctl disable --quiet haproxy 2>/dev/null || true ;;
+esac
+case "$missing " in
+  *" varnish "*) systemctl disable --quiet varnish varnishncsa 2>/dev/null || true ;;
 esac
