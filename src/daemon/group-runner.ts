@@ -12,7 +12,31 @@ import {
   type PathGroupConfig,
   type PathGroupOutput,
   type PathState,
+  type Standing,
 } from '../path/path-group.ts';
+
+/** A path of a group as shown to people and programs. */
+export interface PathStatus {
+  readonly link: string;
+  readonly tier: number;
+  readonly weight: number;
+  readonly state: PathState;
+  readonly since: string;
+  /** How willingly traffic is put on it, best first: see `Standing`. */
+  readonly standing: Standing;
+  readonly drained: boolean;
+  /** Until when a path that fell again is last choice. */
+  readonly heldUntil: string | null;
+  /** Until when it counts as flapping, if it stays up. */
+  readonly flappingUntil: string | null;
+  /** What is poor about a path that is up. */
+  readonly poor: string | null;
+  /** The dead link it lies behind. */
+  readonly silencedBy: string | null;
+  /** The part of new flows that goes there, from 0 to 1. */
+  readonly share: number;
+  readonly active: boolean;
+}
 
 /** A group as shown to people and programs. */
 export interface GroupStatus {
@@ -21,25 +45,7 @@ export interface GroupStatus {
   readonly active: string;
   readonly since: string;
   readonly why: string;
-  readonly paths: readonly {
-    readonly link: string;
-    readonly tier: number;
-    readonly weight: number;
-    readonly state: PathState;
-    readonly since: string;
-    readonly drained: boolean;
-    /** Until when a flapping path is last choice. */
-    readonly heldUntil: string | null;
-    /** Until when it counts as flapping, if it stays up. */
-    readonly flappingUntil: string | null;
-    /** What is poor about a path that is up. */
-    readonly poor: string | null;
-    /** The dead link it lies behind. */
-    readonly silencedBy: string | null;
-    /** The part of new flows that goes there, from 0 to 1. */
-    readonly share: number;
-    readonly active: boolean;
-  }[];
+  readonly paths: readonly PathStatus[];
 }
 
 /** Who is to be told. */
