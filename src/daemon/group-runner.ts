@@ -71,6 +71,8 @@ export class GroupRunner {
   readonly #driver: Driver<PathGroupOutput>;
   readonly #links: ReadonlyMap<string, Link>;
   readonly #hooks: GroupHooks;
+  /** Links with a probe under way that left after they were found down. */
+  readonly #asked = new Set<string>();
   #flows = 0;
 
   /** `links` are those of the group's paths; they outlive it. */
@@ -144,15 +146,22 @@ export class GroupRunner {
     this.#handleSample(link, rttMs);
   };
 
-  /** A link that probes while it is down or suspect has had no answer to the probe before. */
+  /**
+   * A link that probes while it is down or suspect has had no answer to the probe before. The first
+   * one after its verdict says nothing new: what led to that was told with it.
+   */
   readonly #onProbe = ({ link }: ProbeEvent): void => {
     const state = this.#links.get(link)?.state;
-    if (state === 'down') this.#handleResult(link, false, 'no-answer');
+    if (state === 'down') {
+      if (this.#asked.has(link)) this.#handleResult(link, false, 'no-answer');
+      this.#asked.add(link);
+    }
     if (state === 'suspect') this.#handleSample(link, undefined);
   };
 
   #handleState(path: string, from: LinkState, to: LinkState, reason: string): void {
     const now = performance.now();
+    this.#asked.delete(path);
     if (to === 'drained') this.#group.handleDrain(path, true, now);
     if (from === 'drained') this.#group.handleDrain(path, false, now);
     if (to === 'up' || to === 'down') this.#handleResult(path, to === 'up', reason);

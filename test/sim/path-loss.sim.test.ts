@@ -28,6 +28,8 @@ class LossyLink {
   readonly #lost: () => boolean;
   /** What the daemon has heard of last: the answer that brings a link up is told once. */
   #state = 'unknown';
+  /** The first probe after the verdict says nothing new. */
+  #asked = false;
   #answers: { readonly at: Instant; readonly sequence: number }[] = [];
 
   constructor(name: string, group: PathGroup, lost: () => boolean) {
@@ -55,9 +57,13 @@ class LossyLink {
     for (let out = machine.pollOutput(); out !== undefined; out = machine.pollOutput()) {
       if (out.type === 'probe') {
         if (!this.#lost()) this.#answers.push({ at: now + ANSWER_MS, sequence: out.sequence });
-        if (this.#state === 'down') this.#tell(false, now);
+        if (this.#state === 'down') {
+          if (this.#asked) this.#tell(false, now);
+          this.#asked = true;
+        }
       } else if (out.type === 'state') {
         this.#state = out.to;
+        this.#asked = false;
         if (out.to === 'up' || out.to === 'down') this.#tell(out.to === 'up', now);
       } else if (out.type === 'reply' && this.#state === 'up') this.#tell(true, now);
     }
