@@ -64,7 +64,7 @@ suite('a group over real links', { timeout: 20_000 }, () => {
     assert.deepEqual(seen, ['down', 'down', 'up']);
   });
 
-  test('fall 3 takes two more unanswered probes after the verdict of the link', async (t) => {
+  test('fall 3 takes two more unanswered probes after the verdict of the link, each time', async (t) => {
     const { responder, port } = await respond(t);
     const link = await linkTo(t, 'a', port);
     const group = new GroupRunner('g', { paths: [{ name: 'a' }], fall: 3 }, [link], {
@@ -80,9 +80,15 @@ suite('a group over real links', { timeout: 20_000 }, () => {
     link.on('probe', () => {
       if (link.state === 'down') seen.push(group.status().paths[0]?.state);
     });
-    responder.close();
-    while (seen.length < 3) await once(link, 'probe');
-    assert.deepEqual(seen, ['up', 'up', 'down']);
+    let server = responder;
+    for (let outage = 1; outage <= 2; outage += 1) {
+      server.close();
+      while (seen.length < 3) await once(link, 'probe');
+      assert.deepEqual(seen.splice(0, 3), ['up', 'up', 'down']);
+      ({ responder: server } = await respond(t, port));
+      while (group.status().paths[0]?.state !== 'up') await once(link, 'reply');
+      seen.length = 0;
+    }
   });
 
   test('with fall 2 one reset of a TCP connection, which may be forged, moves nothing', async (t) => {
