@@ -4,7 +4,7 @@
  * real processes; users who open one connection after the other are the witnesses.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, suite, type TestContext, test } from 'node:test';
@@ -12,7 +12,7 @@ import type { GroupStatus } from '../../src/daemon/group-runner.ts';
 import type { LinkStatus } from '../../src/link/link.ts';
 import { A, B, FailoverScene, SERVER_PORT } from '../support/failover-scene.ts';
 import { Lab, labMissing, type Peer, pause, START_MS } from '../support/lab.ts';
-import { machineMissing } from '../support/machine.ts';
+import { PYTHON } from '../support/machine.ts';
 
 const [TIME_MS, INTERVAL_MS, PROBES, FAILBACK_MS] = [500, 100, 3, 500];
 /** `verifyWithin`, by default. */
@@ -67,15 +67,18 @@ const DEATHS: Readonly<Record<string, RegExp>> = {
   'another address': UNANSWERED,
 };
 
-const missing = labMissing() || machineMissing();
+/** Each test is skipped by itself, so that what was not proved is counted. */
+const NEEDS = { skip: labMissing() };
+const FORGER = { skip: NEEDS.skip || (existsSync(PYTHON[0]) ? false : `needs ${PYTHON[0]}`) };
 
-suite('failover', { skip: missing, timeout: 180_000 }, () => {
+suite('failover', { timeout: 180_000 }, () => {
   const removals: (() => void)[] = [];
   let lab: Lab;
   let scene: FailoverScene;
   let daemon: Peer;
 
   before(async () => {
+    if (NEEDS.skip !== false) return;
     const home = mkdtempSync(path.join(os.tmpdir(), 'linkhold-failover-'));
     removals.push(() => rmSync(home, { recursive: true, force: true }));
     lab = new Lab({ after: (remove: () => void) => removals.unshift(remove) });
@@ -108,7 +111,7 @@ suite('failover', { skip: missing, timeout: 180_000 }, () => {
     return fault;
   };
   const within = (t: TestContext, what: string, ms: number, promisedMs: number) => {
-    t.diagnostic(`${what} after ${ms} ms; promised are ${promisedMs} ms`);
+    t.diagnostic(`${what} after ${ms} ms; the bound is ${promisedMs} ms`);
     assert(ms <= promisedMs + SLACK_MS, `${what} after ${ms} ms`);
   };
   const back = async (t: TestContext, ended: number) => {
@@ -116,61 +119,73 @@ suite('failover', { skip: missing, timeout: 180_000 }, () => {
     within(t, 'back', good - ended, BACK_MS);
   };
 
-  test('30 % lost each way for 8 s: with damping traffic leaves and does not come back', async (t) => {
-    const { begin, end } = faultOf('30 % lost each way');
-    const seen = daemon.lines.length;
-    await begin();
-    await pause(LOSS_MS);
-    await end();
-    const calm = switches(seen, 'calm').map(({ from, to }) => `${from}>${to}`);
-    const wild = switches(seen, 'web').length;
-    t.diagnostic(`${calm.length} switches, ${wild} without damping`);
-    // The first fall costs no hold-down, the second 30 s of it.
-    const most = ['a>b', 'b>a', 'a>b'];
-    assert.deepEqual(calm, most.slice(0, calm.length));
-    await back(t, Date.now());
-  });
+  test(
+    '30 % lost each way for 8 s: with damping traffic leaves and does not come back',
+    NEEDS,
+    async (t) => {
+      const { begin, end } = faultOf('30 % lost each way');
+      const seen = daemon.lines.length;
+      await begin();
+      await pause(LOSS_MS);
+      await end();
+      const calm = switches(seen, 'calm').map(({ from, to }) => `${from}>${to}`);
+      const wild = switches(seen, 'web').length;
+      t.diagnostic(`${calm.length} switches, ${wild} without damping`);
+      // The first fall costs no hold-down, the second 30 s of it.
+      const most = ['a>b', 'b>a', 'a>b'];
+      assert.deepEqual(calm, most.slice(0, calm.length));
+      await back(t, Date.now());
+    },
+  );
 
   for (const [name, why] of Object.entries(DEATHS)) {
-    test(`${name}: the second server answers within the bound, and the first once it is mended`, async (t) => {
-      const { begin, end } = faultOf(name);
+    test(
+      `${name}: the second server answers within the bound, and the first once it is mended`,
+      NEEDS,
+      async (t) => {
+        const { begin, end } = faultOf(name);
+        const seen = daemon.lines.length;
+        const begun = Date.now();
+        await begin();
+        const good = await scene.answered('b', begun);
+        within(t, 'answered', good - begun, FAILOVER_MS);
+        const [{ from, to, why: said = '' } = {}, ...more] = switches(seen, 'web');
+        assert.deepEqual([from, to, more], ['a', 'b', []]);
+        assert.match(said, why);
+        await end();
+        const ended = Date.now();
+        await back(t, ended);
+        const [, { why: returned = '' } = {}, ...others] = switches(seen, 'web');
+        assert.match(returned, /^a is back: preferred tier 1, good for /);
+        assert.deepEqual(others, []);
+      },
+    );
+  }
+
+  test(
+    'a forged RST into the connection of a link: it makes a new one, and nothing moves',
+    FORGER,
+    async (t) => {
+      const { begin, end } = faultOf('a forged RST');
+      const connection = () => ask<LinkStatus>('links').find(({ name }) => name === 'a')?.local;
+      const before = connection();
       const seen = daemon.lines.length;
       const begun = Date.now();
       await begin();
-      const good = await scene.answered('b', begun);
-      within(t, 'answered', good - begun, FAILOVER_MS);
-      const [{ from, to, why: said = '' } = {}, ...more] = switches(seen, 'web');
-      assert.deepEqual([from, to, more], ['a', 'b', []]);
-      assert.match(said, why);
+      await pause(QUIET_MS);
       await end();
-      const ended = Date.now();
-      await back(t, ended);
-      const [, { why: returned = '' } = {}, ...others] = switches(seen, 'web');
-      assert.match(returned, /^a is back: preferred tier 1, good for /);
+      assert.notEqual(connection(), before, 'the RST was not believed: it proves nothing');
+      assert.deepEqual(
+        told(seen).filter(({ type, to }) => type === 'switch' || to === 'down'),
+        [],
+      );
+      const others = scene.answersSince(begun).filter(({ who }) => who !== 'a');
       assert.deepEqual(others, []);
-    });
-  }
+      t.diagnostic('no user noticed');
+    },
+  );
 
-  test('a forged RST into the connection of a link: it makes a new one, and nothing moves', async (t) => {
-    const { begin, end } = faultOf('a forged RST');
-    const connection = () => ask<LinkStatus>('links').find(({ name }) => name === 'a')?.local;
-    const before = connection();
-    const seen = daemon.lines.length;
-    const begun = Date.now();
-    await begin();
-    await pause(QUIET_MS);
-    await end();
-    assert.notEqual(connection(), before, 'the RST was not believed: it proves nothing');
-    assert.deepEqual(
-      told(seen).filter(({ type, to }) => type === 'switch' || to === 'down'),
-      [],
-    );
-    const others = scene.answersSince(begun).filter(({ who }) => who !== 'a');
-    assert.deepEqual(others, []);
-    t.diagnostic('no user noticed');
-  });
-
-  test('the observer sleeps for 2 s: it blames nobody, and nothing moves', async (t) => {
+  test('the observer sleeps for 2 s: it blames nobody, and nothing moves', NEEDS, async (t) => {
     const { begin, end } = faultOf('observers stopped');
     const seen = daemon.lines.length;
     await begin();
@@ -178,7 +193,8 @@ suite('failover', { skip: missing, timeout: 180_000 }, () => {
     await end();
     const ended = Date.now();
     const good = await scene.answered('a', ended);
-    within(t, 'answered', good - ended, 0);
+    t.diagnostic(`answered ${good - ended} ms after it woke`);
+    assert(good - ended <= SLACK_MS);
     await pause(QUIET_MS);
     assert.deepEqual(
       told(seen).filter(({ type, to }) => type === 'switch' || to === 'down'),
@@ -186,23 +202,27 @@ suite('failover', { skip: missing, timeout: 180_000 }, () => {
     );
   });
 
-  test('both dead: traffic stays on the one that was alive last, which is told, until one is back', async (t) => {
-    const { begin, end } = faultOf('both dead');
-    const seen = daemon.lines.length;
-    await begin();
-    await daemon.line('no path is up; staying on b', DETECTION_MS + START_MS, seen);
-    await pause(QUIET_MS);
-    const active = ask<GroupStatus>('groups').find(({ name }) => name === 'web')?.active;
-    assert.deepEqual([active, switches(seen, 'web').length], ['b', 1]);
-    const mending = Date.now();
-    const mended = end();
-    const good = await scene.answered('b', mending);
-    within(t, 'answered', good - mending, RISE_MS);
-    await mended;
-    await back(t, Date.now());
-    assert.deepEqual(
-      switches(seen, 'web').map(({ to }) => to),
-      ['b', 'a'],
-    );
-  });
+  test(
+    'both dead: traffic stays on the one that was alive last, which is told, until one is back',
+    NEEDS,
+    async (t) => {
+      const { begin, end } = faultOf('both dead');
+      const seen = daemon.lines.length;
+      await begin();
+      await daemon.line('no path is up; staying on b', DETECTION_MS + START_MS, seen);
+      await pause(QUIET_MS);
+      const active = ask<GroupStatus>('groups').find(({ name }) => name === 'web')?.active;
+      assert.deepEqual([active, switches(seen, 'web').length], ['b', 1]);
+      const mending = Date.now();
+      const mended = end();
+      const good = await scene.answered('b', mending);
+      within(t, 'answered', good - mending, RISE_MS);
+      await mended;
+      await back(t, Date.now());
+      assert.deepEqual(
+        switches(seen, 'web').map(({ to }) => to),
+        ['b', 'a'],
+      );
+    },
+  );
 });
