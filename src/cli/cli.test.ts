@@ -411,6 +411,10 @@ relays: { r: { listen: "127.0.0.1:${await freePort()}", group: g } }
       `${base}/api/v1/groups`,
       ({ items }) => items[0]?.active === 'b',
     );
+    const { stdout: table } = await runCli(t, ['status', ...known]);
+    assert.match(table, /\nPATH +GROUP +TIER +STATE +FOR +NEW FLOWS +WHY\n/);
+    assert.match(table, /\na +g +1 +drained +\d+m?s +–\n/);
+    assert.match(table, /\nb +g +1 +up +\d+m?s +100 % +in use\n/);
     const resumed = await runCli(t, ['resume', 'a', ...known]);
     assert.deepEqual([resumed.code, resumed.stdout], [0, 'a is up\n']);
 

@@ -10,6 +10,7 @@ import type { LinkStatus } from '../link/link.ts';
 import { formatDuration } from '../time/duration.ts';
 import { allFromDaemon, type DaemonFlags } from './api-client.ts';
 import { describeEvidence, proofLines } from './describe.ts';
+import { describePath } from './describe-path.ts';
 import { columns, paint, paintState, plain, print, printJson, roundTrip } from './output.ts';
 
 /** Resolves with 0 if no link is down, else 1. Throws `SystemError` and `UsageError`. */
@@ -59,6 +60,17 @@ function render(
   section(
     ['GROUP', 'IN USE', 'FOR', 'WHY'],
     groups.map((group) => [group.name, group.active, age(group.since), plain(group.why)]),
+  );
+  section(
+    ['PATH', 'GROUP', 'TIER', 'STATE', 'FOR', 'NEW FLOWS', 'WHY'],
+    groups.flatMap((group) =>
+      group.paths.map((path) => {
+        const { state, why } = describePath(path, Date.now());
+        const share = path.share === 0 ? '–' : `${Math.round(path.share * 100)} %`;
+        const tier = String(path.tier);
+        return [path.link, group.name, tier, state, age(path.since), share, plain(why)];
+      }),
+    ),
   );
   section(
     ['RELAY', 'LISTENS ON', 'GROUP', 'FLOWS', 'MULTIPATH TCP', 'PID'],

@@ -92,6 +92,7 @@ suite('a good configuration', () => {
       ],
       fall: 1,
       rise: 2,
+      doubtIntervalMs: 1_000,
       balance: undefined,
       failbackAfterMs: 60_000,
       holdDownMs: 10_000,

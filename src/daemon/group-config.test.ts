@@ -44,6 +44,21 @@ suite('group config', () => {
     });
   });
 
+  for (const [expected, ...intervals] of [
+    [100, '100ms', '100ms'],
+    [400, '100ms', '400ms'],
+    [1_000, '100ms', '15s'],
+  ] as const) {
+    test(`links of intervals ${intervals.join(' and ')} are asked every ${expected} ms in doubt`, () => {
+      const links = intervals.map(
+        (interval, index) =>
+          `l${index}: { url: "beat://h:1?key=k", time: 45s, interval: ${interval} }`,
+      );
+      const text = `links: { ${links.join(', ')} }\ngroups: { g: { paths: [ { link: l0 }, { link: l1 } ] } }`;
+      assert.equal(groupConfig(parseConfig(text, 'f'), 'g').doubtIntervalMs, expected);
+    });
+  }
+
   test('a path depends on its own link, further ones, and the one it lies behind', () => {
     assert.deepEqual(linksOf({ link: 'a', also: ['b', 'c'], behind: 'w' }), ['a', 'b', 'c', 'w']);
     assert.deepEqual(linksOf({ link: 'a' }), ['a']);

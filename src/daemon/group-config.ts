@@ -2,10 +2,14 @@
  * What the path machine needs to know of a group, from what the configuration file says of it.
  * @module
  */
+import { resolveTiming } from '../keepalive/timing.ts';
 import type { PathGroupConfig, QualityOptions } from '../path/path-group.ts';
 import { parseDuration } from '../time/duration.ts';
 import { UsageError } from '../time/usage-error.ts';
 import type { Config, PathEntry, QualityEntry } from './config-schema.ts';
+
+/** The longest gap between the probes of a link in doubt, unless the file says otherwise. */
+const LONGEST_DOUBT_MS = 1_000;
 
 /** Keys that hold a duration in the file are milliseconds in the machine. */
 type Durations<Keys extends string> = { readonly [key in Keys as `${key}Ms`]?: number };
@@ -72,9 +76,18 @@ export function groupConfig(config: Config, name: string): PathGroupConfig {
     fall,
     rise,
     balance,
+    doubtIntervalMs: doubtIntervalMs(config, paths),
     ...inMs(entry, durations, where),
     quality: quality && qualityOptions(quality, entry.paths, config, `${where}.quality`),
   };
+}
+
+/** A link in doubt is asked as often as one that does not answer; none oftener than it is told to. */
+function doubtIntervalMs({ links }: Config, paths: readonly PathEntry[]): number {
+  const intervals = paths
+    .flatMap(linksOf)
+    .map((link) => resolveTiming(links[link] ?? {}, `links.${link}`).intervalMs);
+  return Math.min(Math.max(...intervals), LONGEST_DOUBT_MS);
 }
 
 function qualityOptions(

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createSecretKey } from 'node:crypto';
 import { once } from 'node:events';
+import net from 'node:net';
 import { suite, type TestContext, test } from 'node:test';
 import type { LinkState } from '../keepalive/keepalive.ts';
 import { BeatResponder } from '../link/beat-responder.ts';
@@ -63,10 +64,10 @@ suite('a group over real links', { timeout: 20_000 }, () => {
     assert.deepEqual(seen, ['down', 'down', 'up']);
   });
 
-  test('fall 2 takes one more unanswered probe after the link is down: the one that took it down counts once', async (t) => {
+  test('fall 3 takes two more unanswered probes after the verdict of the link, each time', async (t) => {
     const { responder, port } = await respond(t);
     const link = await linkTo(t, 'a', port);
-    const group = new GroupRunner('g', { paths: [{ name: 'a' }], fall: 2 }, [link], {
+    const group = new GroupRunner('g', { paths: [{ name: 'a' }], fall: 3 }, [link], {
       switched: () => assert.fail('there is nowhere to switch to'),
       note: () => undefined,
       joined: () => undefined,
@@ -75,13 +76,50 @@ suite('a group over real links', { timeout: 20_000 }, () => {
     });
     t.after(() => group.close());
     group.start();
-    const stateOf = () => group.status().paths[0]?.state;
-    responder.close();
+    const seen: (string | undefined)[] = [];
+    link.on('probe', () => {
+      if (link.state === 'down') seen.push(group.status().paths[0]?.state);
+    });
+    let server = responder;
+    for (let outage = 1; outage <= 2; outage += 1) {
+      server.close();
+      while (seen.length < 3) await once(link, 'probe');
+      assert.deepEqual(seen.splice(0, 3), ['up', 'up', 'down']);
+      ({ responder: server } = await respond(t, port));
+      while (group.status().paths[0]?.state !== 'up') await once(link, 'reply');
+      seen.length = 0;
+    }
+  });
+
+  test('with fall 2 one reset of a TCP connection, which may be forged, moves nothing', async (t) => {
+    const sockets: net.Socket[] = [];
+    const server = net.createServer((socket) => sockets.push(socket.on('error', () => undefined)));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    });
+    const { port } = server.address() as net.AddressInfo;
+    const timing = { time: '20s', interval: '1s', probes: 2 };
+    const link = createLink(`tcp://127.0.0.1:${port}`, timing, 'a', 'a');
+    t.after(() => link.close());
+    link.start();
+    await reaches(link, 'up');
+    const group = new GroupRunner('g', { paths: [{ name: 'a' }], fall: 2 }, [link], {
+      switched: () => assert.fail('there is nowhere to switch to'),
+      note: (text) => assert.fail(text),
+      joined: () => undefined,
+      left: () => undefined,
+      flowsOn: () => 0,
+    });
+    t.after(() => group.close());
+    group.start();
+    sockets[0]?.resetAndDestroy();
     await reaches(link, 'down');
-    // The next probe has left already; its fate is not known.
-    assert.equal(stateOf(), 'up');
-    await once(link, 'probe');
-    assert.equal(stateOf(), 'down');
+    assert.equal(link.status().reason, 'reset');
+    await reaches(link, 'up');
+    assert.equal(group.status().paths[0]?.state, 'up');
   });
 
   test('with balance both paths carry flows, and a drained one carries none', async (t) => {

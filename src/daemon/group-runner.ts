@@ -12,7 +12,31 @@ import {
   type PathGroupConfig,
   type PathGroupOutput,
   type PathState,
+  type Standing,
 } from '../path/path-group.ts';
+
+/** A path of a group as shown to people and programs. */
+export interface PathStatus {
+  readonly link: string;
+  readonly tier: number;
+  readonly weight: number;
+  readonly state: PathState;
+  readonly since: string;
+  /** How willingly traffic is put on it, best first: see `Standing`. */
+  readonly standing: Standing;
+  readonly drained: boolean;
+  /** Until when a path that fell again is last choice. */
+  readonly heldUntil: string | null;
+  /** Until when it counts as flapping, if it stays up. */
+  readonly flappingUntil: string | null;
+  /** What is poor about a path that is up. */
+  readonly poor: string | null;
+  /** The dead link it lies behind. */
+  readonly silencedBy: string | null;
+  /** The part of new flows that goes there, from 0 to 1. */
+  readonly share: number;
+  readonly active: boolean;
+}
 
 /** A group as shown to people and programs. */
 export interface GroupStatus {
@@ -21,25 +45,7 @@ export interface GroupStatus {
   readonly active: string;
   readonly since: string;
   readonly why: string;
-  readonly paths: readonly {
-    readonly link: string;
-    readonly tier: number;
-    readonly weight: number;
-    readonly state: PathState;
-    readonly since: string;
-    readonly drained: boolean;
-    /** Until when a flapping path is last choice. */
-    readonly heldUntil: string | null;
-    /** Until when it counts as flapping, if it stays up. */
-    readonly flappingUntil: string | null;
-    /** What is poor about a path that is up. */
-    readonly poor: string | null;
-    /** The dead link it lies behind. */
-    readonly silencedBy: string | null;
-    /** The part of new flows that goes there, from 0 to 1. */
-    readonly share: number;
-    readonly active: boolean;
-  }[];
+  readonly paths: readonly PathStatus[];
 }
 
 /** Who is to be told. */
@@ -65,8 +71,8 @@ export class GroupRunner {
   readonly #driver: Driver<PathGroupOutput>;
   readonly #links: ReadonlyMap<string, Link>;
   readonly #hooks: GroupHooks;
-  /** Links that went down and have not probed since. */
-  readonly #counted = new Set<string>();
+  /** Links with a probe under way that left after they were found down. */
+  readonly #asked = new Set<string>();
   #flows = 0;
 
   /** `links` are those of the group's paths; they outlive it. */
@@ -141,21 +147,23 @@ export class GroupRunner {
   };
 
   /**
-   * A link that probes while it is down or suspect has had no answer to the probe before. The one
-   * that took it down is told twice, as state and by the next probe: it counts once.
+   * A link that probes while it is down or suspect has had no answer to the probe before. The first
+   * one after its verdict says nothing new: what led to that was told with it.
    */
   readonly #onProbe = ({ link }: ProbeEvent): void => {
     const state = this.#links.get(link)?.state;
-    const counted = this.#counted.delete(link);
-    if (state === 'down' && !counted) this.#handleResult(link, false, 'no-answer');
+    if (state === 'down') {
+      if (this.#asked.has(link)) this.#handleResult(link, false, 'no-answer');
+      this.#asked.add(link);
+    }
     if (state === 'suspect') this.#handleSample(link, undefined);
   };
 
   #handleState(path: string, from: LinkState, to: LinkState, reason: string): void {
     const now = performance.now();
+    this.#asked.delete(path);
     if (to === 'drained') this.#group.handleDrain(path, true, now);
     if (from === 'drained') this.#group.handleDrain(path, false, now);
-    if (to === 'down') this.#counted.add(path);
     if (to === 'up' || to === 'down') this.#handleResult(path, to === 'up', reason);
     this.#driver.settle();
   }

@@ -3,6 +3,7 @@
  * @module
  */
 import type { Instant } from '../time/instant.ts';
+import type { Standing } from './group-member.ts';
 import type { PathState } from './link-health.ts';
 
 /** What the driver is to do. */
@@ -27,6 +28,8 @@ export interface PathRow {
   readonly weight: number;
   readonly state: PathState;
   readonly since: Instant;
+  /** How willingly traffic is put on it. */
+  readonly standing: Standing;
   readonly drained: boolean;
   readonly heldUntil: Instant | undefined;
   /** Until when it counts as flapping, if it stays up. */

@@ -7,8 +7,8 @@ import { formatDuration } from '../time/duration.ts';
 import { earliest, type Instant } from '../time/instant.ts';
 import type { GroupMember, Standing } from './group-member.ts';
 
-/** The longest gap between two looks at a wait, so that a sleeping observer is noticed. */
-const WATCH_MS = 1_000;
+/** The longest gap in ms between two looks at a wait, so that a sleeping observer is noticed. */
+export const WATCH_MS = 1_000;
 
 /** Why traffic must leave the path in use. */
 export type Cause = 'down' | 'drained' | 'poor';

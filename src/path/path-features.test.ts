@@ -346,4 +346,35 @@ suite('PathGroup: balance', () => {
       '70000 audit c',
     ]);
   });
+
+  test('one that is silent when its wait is over is asked again every 1 000 ms', () => {
+    const rig = new GroupRig('a b', balance).good('a', 'b').bad('b').good('b', 'b').to(62_500);
+    assert.deepEqual(rig.log.slice(2), ['60000 probe b', '61000 probe b', '62000 probe b']);
+    rig.good('b');
+    assert.deepEqual(rig.log, ['62500 join b']);
+  });
+
+  for (const [what, wokenAt] of [
+    ['past its end', 70_000],
+    ['that ends before it does', 40_000],
+  ] as const) {
+    test(`a sleep of the observer ${what} starts the wait again`, () => {
+      const rig = new GroupRig('a b', balance).good('a', 'b').bad('b').good('b', 'b').to(10_000);
+      rig.sleepTo(wokenAt).to(wokenAt + 59_999);
+      assert.deepEqual(rig.log.slice(2), []);
+      rig.to(wokenAt + 60_000);
+      assert.deepEqual(rig.log, [`${wokenAt + 60_000} probe b`]);
+    });
+  }
+
+  test('the path in use has its share again when its hold-down ends, without any result', () => {
+    const options = { ...balance, failbackAfterMs: 0, slowStartMs: 0 };
+    const rig = new GroupRig('a b', options).good('a', 'b').bad('b');
+    for (let round = 0; round < 2; round += 1) rig.bad('a').good('a', 'a');
+    rig.good('b', 'b');
+    const shares = () => rig.group.rows(rig.now).map(({ share }) => share);
+    assert.deepEqual([rig.group.active, shares()], ['a', [0, 1]]);
+    rig.to(30_000);
+    assert.deepEqual(shares(), [0.5, 0.5]);
+  });
 });

@@ -49,7 +49,15 @@ suite('PathGroup: at start', () => {
     const none = { heldUntil: undefined, flappingUntil: undefined, poor: undefined };
     const row = { weight: 1, since: 0, share: 0, silencedBy: undefined, ...none };
     assert.deepEqual(rig.group.rows(7), [
-      { ...row, name: 'a', tier: 2, state: 'unknown', drained: true, active: false },
+      {
+        ...row,
+        name: 'a',
+        tier: 2,
+        state: 'unknown',
+        standing: 'unfit',
+        drained: true,
+        active: false,
+      },
       {
         ...row,
         name: 'b',
@@ -57,6 +65,7 @@ suite('PathGroup: at start', () => {
         weight: 3,
         state: 'up',
         since: 7,
+        standing: 'eligible',
         drained: false,
         share: 1,
         active: true,
@@ -64,6 +73,7 @@ suite('PathGroup: at start', () => {
     ]);
     hold(rig, 'b');
     assert.equal(rig.group.rows(7)[1]?.heldUntil, 30_007);
+    assert.equal(rig.group.rows(7)[1]?.standing, 'held');
     assert.equal(rig.group.rows(30_007)[1]?.heldUntil, undefined);
   });
 

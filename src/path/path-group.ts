@@ -42,6 +42,7 @@ import {
 } from './path-config.ts';
 import { PathShares } from './path-shares.ts';
 
+export type { Standing } from './group-member.ts';
 export type { PathGroupOutput, PathRow } from './group-output.ts';
 export { PATH_STATES, type PathState } from './link-health.ts';
 export type { PathConfig, PathGroupConfig, PathOptions } from './path-config.ts';
@@ -126,6 +127,7 @@ export class PathGroup {
       weight: member.weight,
       state: member.health.state,
       since: member.health.since,
+      standing: member.standing(now),
       drained: member.drained,
       heldUntil: member.health.damping.heldUntil(now),
       flappingUntil: member.health.damping.flappingUntil(now),

@@ -6,6 +6,7 @@
  */
 import { earliest, type Instant } from '../time/instant.ts';
 import type { GroupMember } from './group-member.ts';
+import { WATCH_MS } from './path-choice.ts';
 import type { PathOptions } from './path-config.ts';
 import { rendezvous } from './rendezvous.ts';
 
@@ -75,7 +76,7 @@ export class PathShares {
     for (const member of this.#members) {
       if (member.tier !== active.tier || this.#carriers.has(member)) continue;
       const due = this.#askAt.get(member) ?? this.#dueAt(member, active, observedSince);
-      if (due !== undefined && due > now) next = earliest(next, due);
+      if (due !== undefined && due > now) next = earliest(next, Math.min(due, now + WATCH_MS));
     }
     return next;
   }

@@ -487,4 +487,49 @@ suite('routes', { concurrency: 3, timeout: 120_000 }, () => {
     const daemon = machine.command([...args, temporaryDirectory(t)], { rights: only('net_admin') });
     await daemon.line(/runs .*linkhold\.yaml/, START_MS);
   });
+
+  test('without CAP_NET_ADMIN a reload that brings a route names it, and all else of that file runs', {
+    skip: unrunnable(only()),
+  }, async (t) => {
+    const machine = new Machine(t);
+    const directory = temporaryDirectory(t);
+    const file = path.join(directory, 'linkhold.yaml');
+    const without = `
+links: { a: { url: "beat://127.0.0.1:7000?key=k", time: 300ms, interval: 100ms, probes: 2 } }
+respond: [{ listen: "127.0.0.1:7000", key: k }]
+`;
+    const withRoute = `${without}
+groups: { wan: { paths: [{ link: a, dev: lo }] } }
+relays: { r: { listen: "127.0.0.1:8000", group: wan } }
+routes: { up: { destination: "10.9.0.0/16", group: wan } }
+`;
+    writeFileSync(file, without);
+    const args = ['run', file, '--state-dir', directory];
+    const daemon = machine.command(args, { rights: only() });
+    await daemon.line(/ a {2}unknown → up/, START_MS);
+    const told = () => daemon.lines.filter((line) => /CAP_NET_ADMIN/.test(line));
+    for (const reload of [1, 2]) {
+      writeFileSync(file, withRoute);
+      daemon.kill('SIGHUP');
+      await until(() => told().length === reload, 'the capability it needs');
+      assert.match(told().at(-1) ?? '', /reloaded, but: changing routes needs CAP_NET_ADMIN; /);
+      const { links, groups, relays, routes } = await machine.json<{
+        readonly [kind in 'links' | 'groups' | 'relays' | 'routes']: readonly {
+          readonly state?: string;
+          readonly active?: string;
+          readonly listen?: string;
+        }[];
+      }>(['status']);
+      assert.deepEqual(
+        [links[0]?.state, groups[0]?.active, relays[0]?.listen, routes],
+        ['up', 'a', '127.0.0.1:8000', []],
+      );
+      writeFileSync(file, without);
+      daemon.kill('SIGHUP');
+      const done = () => daemon.lines.filter((line) => /reloaded \S+yaml/.test(line)).length;
+      await until(() => done() === reload, 'a reload without it');
+    }
+    daemon.kill('SIGTERM');
+    assert.equal((await daemon.ended()).code, 0);
+  });
 });

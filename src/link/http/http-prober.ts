@@ -42,8 +42,11 @@ export interface ProbeOutcome {
   failed(error: Error): void;
   /** The server ended the connection after so much idleness, and nothing was asked. */
   idleClosed(idleMs: number): void;
-  /** The same, but a request was on its way. It must be sent again, on a new connection. */
-  raced(idleMs: number): void;
+  /**
+   * The same, but a request was on its way (`undefined`: the first of its connection). It must be
+   * sent again, on a new connection. Not told twice without an answer in between.
+   */
+  raced(idleMs: number | undefined): void;
   /** Bytes came that belong to no request. The connection is destroyed. */
   stray(): void;
   /** The answer's body is too long to be read to its end; the connection is destroyed. */
@@ -72,6 +75,8 @@ export class HttpProber {
   #idleSince: number | undefined;
   #bytesWhenIdle = 0;
   #answered = false;
+  /** The request before was sent again because its connection ended, and this may be that one. */
+  #raced = false;
   /** The answer after which the connection is to be kept. */
   #keeping: http.IncomingMessage | undefined;
   #count = 0;
@@ -122,8 +127,10 @@ export class HttpProber {
     request.on('error', (error: NodeJS.ErrnoException) => {
       if (!mine()) return;
       const ended = ENDINGS.includes(error.code ?? '') && !this.#answered;
-      if (!ended || idleMs === undefined) this.#fail(error);
+      // Whoever reads along can forge one RST; a second is the server's.
+      if (!ended || this.#raced) this.#fail(error);
       else {
+        this.#raced = true;
         this.hangUp();
         this.#outcome.raced(idleMs);
       }
@@ -167,6 +174,7 @@ export class HttpProber {
 
   #read(request: http.ClientRequest, response: http.IncomingMessage): void {
     this.#answered = true;
+    this.#raced = false;
     this.#count += 1;
     const { statusCode: status = 0, httpVersion, headers } = response;
     let length = 0;

@@ -126,6 +126,28 @@ suite('http links', { timeout: 30_000, concurrency: 8 }, () => {
     assert.deepEqual(states, ['up heard']);
   });
 
+  test('one reset of a new connection, which may be forged, is asked again; two in a row are death', async (t) => {
+    let resets = 1;
+    const server = await scriptHttp(t, (exchange) => {
+      if (resets === 0) exchange.ok('Connection: close');
+      else exchange.socket.resetAndDestroy();
+      resets = Math.max(0, resets - 1);
+    });
+    const { link, states } = watch(t, urlOf(server));
+    for (const answers of [1, 2]) {
+      await eventually('an answer', () => server.exchanges.length === 2 * answers);
+      await eventually('up', () => link.state === 'up');
+      resets = 1;
+      await eventually('its end', () => server.sockets.at(-1)?.closed === true);
+      if (answers === 1) link.probe();
+    }
+    assert.deepEqual(states, ['up heard']);
+    resets = 2;
+    link.probe();
+    await eventually('down', () => link.state === 'down');
+    assert.deepEqual([states, server.exchanges.length], [['up heard', 'down reset'], 6]);
+  });
+
   for (const [what, lines] of [
     ['Connection: close', ['HTTP/1.1 200 OK', 'Connection: close']],
     ['HTTP/1.0 without keep-alive', ['HTTP/1.0 200 OK']],

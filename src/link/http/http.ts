@@ -80,7 +80,7 @@ export class HttpLink extends Link {
         failed: (error) => this.#failed(error),
         idleClosed: (idleMs) => this.#idleClosed(idleMs),
         raced: (idleMs) => {
-          this.#learn(idleMs);
+          if (idleMs !== undefined) this.#learn(idleMs);
           this.#prober.send();
         },
         stray: () => this.#strayed(),

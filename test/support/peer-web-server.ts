@@ -1,6 +1,6 @@
 /**
- * A web server of `bench/failover.ts`, told by lines: `slow`, `fast`, `close`, `open`. Answers with its
- * name. `node failover-server.ts NAME PORT`.
+ * A web server of `failover-scene.ts`, told by lines: `slow`, `fast`, `close`, `open`. Answers with its
+ * name, and says `listening` and `closed`. Arguments: NAME PORT.
  * @module
  */
 import http from 'node:http';
@@ -22,6 +22,6 @@ for await (const word of createInterface({ input: process.stdin })) {
   if (word === 'fast') delayMs = 0;
   if (word === 'open') listen();
   if (word !== 'close') continue;
-  server.close();
+  server.close(() => process.stdout.write('closed\n'));
   server.closeAllConnections();
 }

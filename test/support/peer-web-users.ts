@@ -1,6 +1,6 @@
 /**
- * The users of `bench/failover.ts`: one for each port, which asks again and again, each time by a new
- * connection, and tells when it was answered and by whom. `node failover-client.ts PORT…`.
+ * The users of `failover-scene.ts`: one for each port, which asks again and again, each time by a new
+ * connection, and tells when it was answered and by whom. Arguments: PORT….
  * @module
  */
 import http from 'node:http';
