@@ -11,6 +11,7 @@ import { OLD_FLOWS, type OldFlows } from '../relay/relay.ts';
 /** One link: its URL, and its timing as everywhere. */
 export interface LinkEntry extends TimingInput {
   readonly url: string;
+  readonly tags?: readonly string[] | undefined;
 }
 
 /** One path of a group. */
@@ -166,6 +167,7 @@ const timing = {
 
 const link = z.strictObject({
   url: z.string(),
+  tags: z.array(z.string().regex(NAME)).max(16).optional(),
   ...timing,
   beat: duration.optional(),
 });
