@@ -47,7 +47,9 @@ export class Metrics {
   }
 
   async #write(): Promise<string> {
-    for (const part of [this.#links, this.#paths, this.#daemon]) part.refresh();
+    await this.#links.refresh();
+    this.#paths.refresh();
+    this.#daemon.refresh();
     const texts: string[] = [];
     for (const { name } of this.#registry.getMetricsAsArray()) {
       texts.push(await this.#registry.getSingleMetricAsString(name));
