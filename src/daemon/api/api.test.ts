@@ -91,6 +91,82 @@ suite('reading the API', { timeout: 20_000 }, () => {
     );
   });
 
+  test('links by state, tag and words; a page of what fits, and what nothing fits is empty', async (t) => {
+    const { links = {} } = linksCalled('db-a', 'db-b', 'web');
+    const tagged = Object.fromEntries(
+      Object.entries(links).map(([name, link]) => [
+        name,
+        { ...link, tags: name === 'web' ? ['eu'] : ['eu', 'Storage'] },
+      ]),
+    );
+    const { ask, supervisor } = await apiRig(t, { config: { links: tagged } });
+    supervisor.link('web')?.drain();
+    const names = async (query: string) => {
+      const { items, next } = (await ask(`/api/v1/links?${query}`)).json();
+      return [items.map((row: { name: string }) => row.name).join(' '), next];
+    };
+    assert.deepEqual(await names('state=drained'), ['web', null]);
+    assert.deepEqual(await names('tag=eu&limit=2'), ['db-a db-b', 2]);
+    assert.deepEqual(await names('tag=eu&limit=2&cursor=2'), ['web', null]);
+    assert.deepEqual(await names('tag=storage'), ['', null]);
+    assert.deepEqual(await names('q=STORAGE'), ['db-a db-b', null]);
+    assert.deepEqual(await names('q=b-b'), ['db-b', null]);
+    assert.deepEqual(await names('q=127.0.0.1'), ['db-a db-b web', null]);
+    assert.deepEqual(await names('q=b-b&state=drained'), ['', null]);
+    assert.match(problemIn(await ask('/api/v1/links?state=dead'), 400), /^state: write one of/);
+    assert.match(problemIn(await ask(`/api/v1/links?q=${'x'.repeat(257)}`), 400), /256/);
+    const known = 'write cursor, limit, q, state, tag';
+    assert.equal(
+      problemIn(await ask('/api/v1/links?stat=up'), 400),
+      `no parameter "stat": ${known}`,
+    );
+    assert.match(problemIn(await ask('/api/v1/summary?x='), 400), /there are none here$/);
+  });
+
+  test('the summary counts links by state, names groups with their path in use, and tells troubles', async (t) => {
+    const config = {
+      ...linksCalled('a', 'b', 'c'),
+      groups: { g: { paths: [{ link: 'a' }, { link: 'b' }] } },
+    };
+    const { ask, supervisor, log } = await apiRig(t, {
+      config,
+      troubles: () => ['the disk is full'],
+    });
+    supervisor.link('c')?.drain();
+    const summary = (await ask('/api/v1/summary')).json();
+    const { total, drained } = summary.links;
+    assert.deepEqual({ total, drained }, { total: 3, drained: 1 });
+    assert.deepEqual(summary.groups, [{ name: 'g', active: 'a', up: false }]);
+    assert.deepEqual(summary.totals, { groups: 1, relays: 0, routes: 0 });
+    assert.equal(summary.lastEventId, log.query({ limit: 1 }).items[0]?.id);
+    assert.equal(summary.status, 'degraded');
+    assert.deepEqual(summary.troubles, ['the disk is full']);
+    const health = await ask('/healthz');
+    assert.equal(health.statusCode, 200);
+    assert.deepEqual(health.json().troubles, ['the disk is full']);
+  });
+
+  test('one group by its name', async (t) => {
+    const config = { ...linksCalled('a'), groups: { g: { paths: [{ link: 'a' }] } } };
+    const { ask } = await apiRig(t, { config });
+    assert.equal((await ask('/api/v1/groups/g')).json().active, 'a');
+    assert.equal(problemIn(await ask('/api/v1/groups/h'), 404), 'there is no group "h"');
+  });
+
+  test('every answer forbids guessing its type, framing it, and reading it from another site', async (t) => {
+    const { ask } = await apiRig(t, { config: linksCalled('a') });
+    for (const url of ['/', '/healthz', '/metrics', '/api/v1/links', '/nothing', '/%']) {
+      const { headers } = await ask(url);
+      if (url === '/%') continue;
+      assert.equal(headers['x-content-type-options'], 'nosniff', url);
+      assert.equal(headers['cross-origin-resource-policy'], 'same-origin', url);
+      assert.equal(headers['access-control-allow-origin'], undefined, url);
+    }
+    const metrics = await ask('/metrics');
+    assert.equal(metrics.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8');
+    assert.match(metrics.body, /^linkhold_links\{kind="tcp",state="up"\} 0$/m);
+  });
+
   for (const query of [
     ...['limit=0', 'limit=10001', 'limit=-1', 'limit=1.5', 'limit=', 'limit=ten', 'limit=1e3'],
     ...['limit=1&limit=2', 'cursor=-1', 'cursor=0x10', 'cursor=99999999999999999999'],
@@ -239,6 +315,39 @@ suite('who may read', { timeout: 20_000 }, () => {
       const status = (await ask(url, { headers: { ...headers, ...BEARER } })).statusCode;
       assert([200, 404].includes(status), `${url}: ${status}`);
     }
+  });
+});
+
+suite('a session', { timeout: 20_000 }, () => {
+  test('is opened with a token, carried by a cookie, and over when it is ended', async (t) => {
+    const { ask } = await apiRig(t, { host: '0.0.0.0', config: linksCalled('a') });
+    const post = { method: 'POST' } as const;
+    problemIn(await ask('/api/v1/session', post), 401);
+    problemIn(await ask(`/api/v1/session?token=${TOKEN}`, post), 401);
+    const opened = await ask('/api/v1/session', { ...post, headers: BEARER });
+    const { name, scope, expiresAt } = opened.json();
+    assert.deepEqual({ name, scope }, { name: 'first', scope: 'operate' });
+    assert(Date.parse(expiresAt) > Date.now());
+    const [cookie = ''] = String(opened.headers['set-cookie']).split(';');
+    const headers = { cookie };
+    assert.equal((await ask('/api/v1/links', { headers })).statusCode, 200);
+    assert.equal((await ask('/api/v1/session', { headers })).json().name, 'first');
+    assert.equal((await ask('/api/v1/links/a/drain', { ...post, headers })).statusCode, 200);
+    const evil = { ...headers, origin: 'https://evil.example' };
+    problemIn(await ask('/api/v1/links/a/resume', { ...post, headers: evil }), 403);
+    const ended = await ask('/api/v1/session', { method: 'DELETE', headers });
+    assert.match(String(ended.headers['set-cookie']), /Max-Age=0/);
+    problemIn(await ask('/api/v1/links', { headers }), 401);
+  });
+
+  test('a refusal says how to prove oneself, and healthz tells strangers the status alone', async (t) => {
+    const { ask } = await apiRig(t, { host: '0.0.0.0', troubles: () => ['/secret/file'] });
+    const refused = await ask('/api/v1/links');
+    problemIn(refused, 401);
+    assert.equal(refused.headers['www-authenticate'], 'Bearer realm="linkhold"');
+    assert.deepEqual((await ask('/healthz')).json(), { status: 'degraded' });
+    const known = (await ask('/healthz', { headers: BEARER })).json();
+    assert.deepEqual(known.troubles, ['/secret/file']);
   });
 });
 
