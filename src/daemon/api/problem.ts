@@ -34,10 +34,14 @@ export function problemOf(status: number, detail: string): Problem {
   return { type: 'about:blank', title: STATUS_CODES[status] ?? 'Error', status, detail };
 }
 
-/** Sends a problem. Connections of callers that were refused while they still send are ended. */
+/** Sends a problem. Who still sends a body meanwhile is not listened to any longer. */
 export function sendProblem(reply: FastifyReply, error: ProblemError): FastifyReply {
   const { status, message, retryAfterS } = error;
   if (retryAfterS !== undefined) reply.header('retry-after', Math.ceil(retryAfterS));
+  const { raw, headers } = reply.request;
+  const hasBody =
+    headers['transfer-encoding'] !== undefined || Number(headers['content-length']) > 0;
+  if (hasBody && !raw.complete) reply.header('connection', 'close');
   if (status === 401) reply.header('www-authenticate', 'Bearer realm="linkhold"');
   return reply
     .code(status)
