@@ -1,6 +1,9 @@
 /** The figures for Prometheus: what is counted, and that their number is bounded. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
+import { parse } from 'yaml';
 import { createLink } from '../../link/registry.ts';
 import { EventLog } from '../event-log.ts';
 import type { GroupStatus } from '../group-runner.ts';
@@ -70,7 +73,7 @@ suite('metrics', () => {
 
   test('states, bounds, tags, groups, relays, events, troubles and the build', async (t) => {
     const { shown, log, scrape } = rig(t, ['one', 'two']);
-    const path = { tier: 1, weight: 1, since: at, heldUntil: null, flappingUntil: null } as const;
+    const row = { tier: 1, weight: 1, since: at, heldUntil: null, flappingUntil: null } as const;
     const more = { poor: null, silencedBy: null, share: 0, drained: false } as const;
     shown.groups = [
       {
@@ -79,8 +82,8 @@ suite('metrics', () => {
         since: at,
         why: '',
         paths: [
-          { ...path, ...more, link: 'a', state: 'down', active: true },
-          { ...path, ...more, link: 'b', state: 'up', active: false },
+          { ...row, ...more, link: 'a', state: 'down', active: true },
+          { ...row, ...more, link: 'b', state: 'up', active: false },
         ],
       },
     ];
@@ -174,5 +177,33 @@ suite('metrics', () => {
       assert.match(text, new RegExp(`^# HELP ${name} [A-Z1].*\\.$`, 'm'));
     }
     assert(text.endsWith('\n') && !text.includes('\n\n\n'));
+  });
+
+  test('the examples for Grafana and alerts, and docs/api.md, speak of figures that there are', async (t) => {
+    const { metrics } = rig(t);
+    const text = await metrics.render();
+    const known = new Set([...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name));
+    const root = path.join(import.meta.dirname, '..', '..', '..');
+    for (const file of [
+      'examples/grafana-dashboard.json',
+      'examples/alert-rules.yaml',
+      'docs/api.md',
+    ]) {
+      const used = readFileSync(path.join(root, file), 'utf8').match(/\blinkhold_[a-z_]+/g) ?? [];
+      assert(used.length > 5, file);
+      for (const name of used) {
+        assert(known.has(name.replace(/_(bucket|sum|count)$/, '')), `${file}: ${name}`);
+      }
+    }
+    const rules = parse(readFileSync(path.join(root, 'examples/alert-rules.yaml'), 'utf8'));
+    for (const { alert, expr, annotations } of rules.groups[0].rules) {
+      assert.match(alert, /^Linkhold[A-Z]\w+$/);
+      assert(expr.length > 0 && annotations.summary.length > 0, alert);
+    }
+    const board = JSON.parse(
+      readFileSync(path.join(root, 'examples/grafana-dashboard.json'), 'utf8'),
+    );
+    const ids = board.panels.map(({ id }: { id: number }) => id);
+    assert.equal(new Set(ids).size, ids.length);
   });
 });
