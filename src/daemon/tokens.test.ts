@@ -1,6 +1,6 @@
 /** Tokens with names: kept as hashes, valid at once, gone at once. */
 import assert from 'node:assert/strict';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite, test } from 'node:test';
 import { temporaryDirectory } from '../../test/support/cli.ts';

@@ -5,7 +5,16 @@
  * @module
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { SystemError } from '../sys/system-error.ts';
@@ -118,39 +127,57 @@ export function addToken(directory: string, name: string, scope: Scope): string 
   if (!NAME.test(name)) {
     throw new UsageError('bad-name', `"${name}" is no name; write letters, digits, "_" and "-"`);
   }
-  const tokens = readTokens(directory);
-  if (name === FIRST_TOKEN || tokens.some((one) => one.name === name)) {
-    throw new UsageError('bad-name', `there is a token "${name}" already; choose another name`);
-  }
-  if (tokens.length >= MOST_TOKENS) {
-    throw new UsageError('too-many', `there are ${MOST_TOKENS} tokens already; remove some`);
-  }
   const text = randomBytes(32).toString('hex');
-  const entry = { name, scope, sha256: hash(text).toString('hex') };
-  writeTokens(directory, [...tokens, { ...entry, createdAt: new Date().toISOString() }]);
+  change(directory, (tokens) => {
+    if (name === FIRST_TOKEN || tokens.some((one) => one.name === name)) {
+      throw new UsageError('bad-name', `there is a token "${name}" already; choose another name`);
+    }
+    if (tokens.length >= MOST_TOKENS) {
+      throw new UsageError('too-many', `there are ${MOST_TOKENS} tokens already; remove some`);
+    }
+    const entry = { name, scope, sha256: hash(text).toString('hex') };
+    return [...tokens, { ...entry, createdAt: new Date().toISOString() }];
+  });
   return text;
 }
 
 /** Ends a token: the daemon refuses it from now on. Throws `UsageError`, `SystemError`. */
 export function removeToken(directory: string, name: string): void {
-  const tokens = readTokens(directory);
-  const left = tokens.filter((one) => one.name !== name);
-  if (left.length === tokens.length) {
+  change(directory, (tokens) => {
+    if (tokens.some((one) => one.name === name)) return tokens.filter((one) => one.name !== name);
     throw new UsageError('bad-name', `there is no token "${name}"; see linkhold token list`);
-  }
-  writeTokens(directory, left);
+  });
 }
 
-/** In one step: whoever reads meanwhile sees the old file or the new one, never a half. */
-function writeTokens(directory: string, tokens: readonly TokenEntry[]): void {
+/**
+ * One change at a time and each in one step: the new file is there only while somebody writes it, and
+ * whoever reads meanwhile sees the old one or the new one, never a half.
+ */
+function change(
+  directory: string,
+  edit: (tokens: readonly TokenEntry[]) => readonly TokenEntry[],
+): void {
   const file = tokensFile(directory);
+  const draft = `${file}.new`;
+  let fd: number;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    writeFileSync(`${file}.new`, `${JSON.stringify({ tokens }, null, 2)}\n`, { mode: 0o600 });
-    renameSync(`${file}.new`, file);
+    fd = openSync(draft, 'wx', 0o600);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
-    throw new SystemError(code, `${file}: cannot be written (${code}); name --state-dir`);
+    const busy = 'somebody else changes the tokens; if nobody does, remove it';
+    const text = code === 'EEXIST' ? `is there: ${busy}` : `cannot be written (${code})`;
+    throw new SystemError(code, `${draft} ${text}; another directory: --state-dir`);
+  }
+  try {
+    const tokens = edit(readTokens(directory));
+    writeFileSync(fd, `${JSON.stringify({ tokens }, null, 2)}\n`);
+    renameSync(draft, file);
+  } catch (error) {
+    unlinkSync(draft);
+    throw error;
+  } finally {
+    closeSync(fd);
   }
 }
 

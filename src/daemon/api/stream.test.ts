@@ -114,6 +114,23 @@ suite('the stream of events', { timeout: 20_000 }, () => {
     assert(frames.every(({ id }, index) => id === index + 1));
   });
 
+  test('the last id of a daemon before this one: everything of this one is news', async (t) => {
+    const { log, port } = await listening(t);
+    const early = await follow(t, port, '500');
+    say(log, '1');
+    await early.reach(1);
+    const late = await follow(t, port, '500');
+    say(log, '2');
+    await late.reach(2);
+    assert.deepEqual(
+      [idsOf(early.frames), idsOf(late.frames)],
+      [
+        [1, 2],
+        [1, 2],
+      ],
+    );
+  });
+
   test('a Last-Event-ID that is no id is as none', async (t) => {
     const { log, port } = await listening(t);
     say(log, '1');

@@ -90,7 +90,11 @@ export class EventStream {
   readonly #tell = (event: LoggedEvent): void => {
     const text = frame(event);
     for (const reader of this.#readers) {
-      if (reader.full || reader.last !== event.id - 1) continue;
+      if (reader.full) continue;
+      if (reader.last !== event.id - 1) {
+        this.#catchUp(reader);
+        continue;
+      }
       reader.last = event.id;
       this.#write(reader, text);
     }
