@@ -46,6 +46,17 @@ suite('tokens', () => {
     assert.equal(readTokens(directory).length, 1);
   });
 
+  test('while somebody else changes the file nobody does, and a refused change leaves nothing', (t) => {
+    const directory = temporaryDirectory(t);
+    addToken(directory, 'a', 'read');
+    assert.throws(() => addToken(directory, 'a', 'read'), { code: 'bad-name' });
+    assert.deepEqual(readdirSync(directory), ['tokens.json']);
+    writeFileSync(path.join(directory, 'tokens.json.new'), '');
+    assert.throws(() => addToken(directory, 'b', 'read'), { code: 'EEXIST', message: /is there/ });
+    assert.throws(() => removeToken(directory, 'a'), { code: 'EEXIST' });
+    assert.equal(readTokens(directory).length, 1);
+  });
+
   for (const text of [
     '',
     '{',

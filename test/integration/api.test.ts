@@ -224,6 +224,22 @@ suite('tokens and TLS of a running daemon', { timeout: 120_000 }, () => {
     assert.equal(await ask('GET', '/api/v1/links', token), 401);
   });
 
+  test('a reload that failed makes it degraded, with the reason, until one succeeds', async (t) => {
+    const { base, directory, bearer } = await run(t, '127.0.0.1');
+    const file = path.join(directory, 'linkhold.yaml');
+    const good = readFileSync(file, 'utf8');
+    const reload = async () =>
+      (await fetch(`${base}/api/v1/reload`, { method: 'POST', headers: bearer })).status;
+    writeFileSync(file, `${good}nonsense: 1\n`);
+    assert.equal(await reload(), 400);
+    const ill = await apiAnswer<{ status: string; troubles: string[] }>(`${base}/healthz`);
+    assert.equal(ill.status, 'degraded');
+    assert.match(String(ill.troubles), /^the last reload failed: .*linkhold\.yaml:3:1: /);
+    writeFileSync(file, good);
+    assert.equal(await reload(), 200);
+    assert.equal((await apiAnswer<{ status: string }>(`${base}/healthz`)).status, 'ok');
+  });
+
   test('TLS: reads by its certificate, plain HTTP is refused, SIGHUP takes a new one, a bad one changes nothing', {
     skip: opensslMissing(),
   }, async (t) => {
