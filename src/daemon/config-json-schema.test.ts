@@ -8,7 +8,7 @@ import { configJsonSchema } from './config-json-schema.ts';
 const LINK = { url: 'tcp://10.0.0.5:5432', time: '45s', tags: ['eu', 'db'] };
 const GOOD = {
   links: { 'db-a': LINK },
-  groups: { db: { paths: [{ link: 'db-a', tier: 1 }], quality: { lossBad: 20 } } },
+  groups: { db: { paths: [{ link: 'db-a', tier: 1 }], balance: true } },
   relays: { postgres: { listen: '127.0.0.1:6432', group: 'db', oldFlows: 'reset' } },
   routes: null,
 };
