@@ -143,11 +143,11 @@ suite('sessions', () => {
 });
 
 suite('the rate limit', () => {
-  test('100,000 callers are remembered 10,000 at a time', () => {
+  test('20,000 callers are remembered 10,000 at a time', () => {
     const limit = new RateLimit({ burst: 1, perSecond: 1 });
-    for (let index = 0; index < 100_000; index += 1) limit.take(`caller ${index}`, 0);
+    for (let index = 0; index < 20_000; index += 1) limit.take(`caller ${index}`, 0);
     assert.equal(limit.size, 10_000);
-    assert(!limit.take('caller 99999', 0));
+    assert(!limit.take('caller 19999', 0));
     assert(limit.take('caller 0', 0));
   });
 });
