@@ -1,7 +1,7 @@
 /**
  * `node build.ts`: makes dist/, which is what the package holds. The library is emitted file by
  * file by the compiler; the command is bundled with everything it uses, so that the package needs no
- * other one. Ends with 1 where that would not be true.
+ * other one; and the schema of the configuration file. Ends with 1 where that would not be true.
  * @module
  */
 import { spawnSync } from 'node:child_process';
@@ -17,6 +17,7 @@ import {
 import { builtinModules } from 'node:module';
 import path from 'node:path';
 import { build, type Metafile } from 'esbuild';
+import { configJsonSchema } from './src/daemon/config-json-schema.ts';
 
 const ROOT = import.meta.dirname;
 const DIST = path.join(ROOT, 'dist');
@@ -97,6 +98,12 @@ function writeLicences(metafile: Metafile): void {
   writeFileSync(path.join(CLI, 'THIRD-PARTY-LICENSES.txt'), `${[head, ...texts].join(rule)}\n`);
 }
 
+/** For editors: what may stand in a configuration file. */
+function writeSchema(): void {
+  const text = JSON.stringify(configJsonSchema(), null, 2);
+  writeFileSync(path.join(DIST, 'linkhold.schema.json'), `${text}\n`);
+}
+
 /** What the package would need from elsewhere, if anything. */
 function refuseDependencies(metafile: Metafile): void {
   const manifest = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
@@ -124,5 +131,6 @@ function refuseDependencies(metafile: Metafile): void {
 rmSync(DIST, { recursive: true, force: true });
 emitLibrary();
 const metafile = await bundleCommand();
+writeSchema();
 writeLicences(metafile);
 refuseDependencies(metafile);

@@ -4,6 +4,7 @@ import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite, test } from 'node:test';
 import { comparedTable } from './support/compared-table.ts';
+import { configurationKeys } from './support/configuration-keys.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
 const read = (file: string) => readFileSync(path.join(ROOT, file), 'utf8');
@@ -11,6 +12,12 @@ const read = (file: string) => readFileSync(path.join(ROOT, file), 'utf8');
 suite('docs', () => {
   test('the table of kinds is that of the code; node test/support/compared-table.ts prints it', () => {
     assert(read('docs/keepalive-compared.md').includes(comparedTable()));
+  });
+
+  test('the keys of a file are those of the schema; node test/support/configuration-keys.ts prints them', () => {
+    const keys = configurationKeys();
+    assert(read('docs/configuration.md').includes(keys));
+    assert.doesNotMatch(keys, /\): ?$/m, 'a key without a description');
   });
 
   test('every kind of link has a row and a page, and every link between pages leads somewhere', () => {

@@ -9,7 +9,7 @@ import { UsageError } from '../time/usage-error.ts';
 
 /** Which daemon, and how to prove oneself to it. */
 export interface DaemonFlags {
-  /** `ADDRESS:PORT` of its API. */
+  /** `ADDRESS:PORT` of its API, or `https://NAME:PORT` where it speaks TLS. */
   readonly daemon: string;
   readonly stateDir?: string;
 }
@@ -28,12 +28,12 @@ export async function callDaemon(
   method: 'GET' | 'POST',
   path: string,
 ): Promise<unknown> {
-  parseAddress(flags.daemon, '--daemon');
+  const base = baseOf(flags.daemon);
   let response: Response;
   try {
     const ask = (headers: Record<string, string>) => {
       const signal = AbortSignal.timeout(TIMEOUT_MS);
-      return fetch(`http://${flags.daemon}${path}`, { method, headers, signal });
+      return fetch(`${base}${path}`, { method, headers, signal });
     };
     // Whoever listens there gets the token only if it is needed.
     response = await (method === 'GET' ? ask({}) : ask(authorization(flags)));
@@ -52,6 +52,13 @@ export async function callDaemon(
   }
   if (response.ok) return body;
   throw new UsageError('refused', `the daemon refused: ${body.detail ?? response.statusText}`);
+}
+
+/** Throws `UsageError`. */
+function baseOf(daemon: string): string {
+  const [, scheme = 'http://', address = ''] = /^(https?:\/\/)?(.*?)\/?$/.exec(daemon) ?? [];
+  parseAddress(address, '--daemon');
+  return scheme + address;
 }
 
 function authorization(flags: DaemonFlags): Record<string, string> {

@@ -176,9 +176,12 @@ suite('wrong usage is exit 2 and one line on stderr', { timeout: 60_000, concurr
   }
 
   test('--help of every command is exit 0 and shows an example', async (t) => {
-    const commands = ['check', 'watch', 'run', 'respond', 'status', 'drain', 'resume', 'events'];
+    const commands = [
+      ...['check', 'watch', 'run', 'respond', 'status', 'drain', 'resume', 'events'],
+      ...['schema', 'token add', 'token list', 'token remove'],
+    ];
     for (const command of commands) {
-      const { code, stdout, stderr } = await runCli(t, [command, '--help']);
+      const { code, stdout, stderr } = await runCli(t, [...command.split(' '), '--help']);
       assert.deepEqual([code, stderr], [0, '']);
       assert.match(stdout, new RegExp(`\nExample:\n {2}linkhold ${command}`));
       assert.match(stdout, /--json/);

@@ -32,7 +32,11 @@ function command(usage: string, description: string, example: string): Command {
 
 function daemonCommand(usage: string, description: string, example: string): Command {
   return command(usage, description, example)
-    .option('--daemon <address:port>', "the daemon's API", DEFAULT_LISTEN)
+    .option(
+      '--daemon <address:port>',
+      "the daemon's API; with TLS https://NAME:PORT",
+      DEFAULT_LISTEN,
+    )
     .option('--state-dir <dir>', "the daemon's state directory, for its token");
 }
 
@@ -60,6 +64,8 @@ command('run [file]', 'the daemon', 'linkhold run linkhold.yaml')
   .option('--check', 'only check the file')
   .option('--listen <address:port>', 'where the API and the page listen', DEFAULT_LISTEN)
   .option('--state-dir <dir>', 'what outlives the daemon (default /var/lib/linkhold for root)')
+  .option('--tls-cert <file>', 'the API speaks TLS with this certificate (PEM, with its chain)')
+  .option('--tls-key <file>', 'and its key; SIGHUP reads both anew')
   .action(async (file: string | undefined, flags) =>
     end(await (await import('./run.ts')).run(file ?? 'linkhold.yaml', flags)),
   );
@@ -129,6 +135,39 @@ daemonCommand('events', 'what happened', 'linkhold events --link db --limit 20')
   .option('--limit <count>', 'at most so many')
   .option('--since <id>', 'only events after this id')
   .action(async (flags) => end(await (await import('./events.ts')).events(flags)));
+
+const token = program.command('token').description("who may use a daemon's API");
+
+function tokenCommand(usage: string, description: string, example: string): Command {
+  return token
+    .command(usage)
+    .description(description)
+    .option('--json', 'JSON on stdout')
+    .option('--state-dir <dir>', "the daemon's state directory")
+    .addHelpText('after', `\nExample:\n  ${example}`);
+}
+
+tokenCommand(
+  'add <name>',
+  'make a token and show it, this once',
+  'linkhold token add grafana --scope read',
+)
+  .requiredOption('--scope <scope>', 'read: only look; operate: change things too')
+  .action(async (name: string, flags) => end((await import('./token.ts')).tokenAdd(name, flags)));
+
+tokenCommand('list', 'the names of the tokens there are', 'linkhold token list').action(
+  async (flags) => end((await import('./token.ts')).tokenList(flags)),
+);
+
+tokenCommand('remove <name>', 'end a token, at once', 'linkhold token remove grafana').action(
+  async (name: string, flags) => end((await import('./token.ts')).tokenRemove(name, flags)),
+);
+
+command(
+  'schema',
+  'the JSON Schema of the configuration file, for editors',
+  'linkhold schema > linkhold.schema.json',
+).action(async () => end((await import('./schema.ts')).schema()));
 
 /** One line on stderr. */
 function complain(text: string): void {

@@ -21,6 +21,8 @@ export interface RunFlags {
   readonly json?: boolean;
   readonly listen: string;
   readonly stateDir?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
 }
 
 /** Links are up by then, and what reading the configuration took is garbage. */
@@ -43,9 +45,10 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
     else print(`${file}: good, ${parts.join(', ')}`);
     return 0;
   }
+  const tls = tlsOf(flags);
   const { log, close } = openLog(flags.json === true);
-  const stateDir = flags.stateDir ?? defaultStateDir();
-  const daemon = new Daemon({ file, listen: flags.listen, stateDir, version: version() });
+  const { listen, stateDir = defaultStateDir() } = flags;
+  const daemon = new Daemon({ file, listen, stateDir, version: version(), tls });
   daemon.log.on('event', (event) => logEvent(log, event));
   let running = false;
   let wanted = false;
@@ -68,7 +71,9 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   await daemon.start();
   running = true;
   forgetTheStart();
-  log.info(`linkhold ${version()} runs ${file}; page and API: http://${flags.listen}/`);
+  log.info(
+    `linkhold ${version()} runs ${file}; page and API: ${tls ? 'https' : 'http'}://${listen}/`,
+  );
   if (wanted) reload();
   const signal = await toldToStop();
   log.info(`stopping on ${signal}`);
@@ -76,6 +81,16 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   await daemon.stop();
   await close();
   return 0;
+}
+
+/** Both files or neither. Throws `UsageError`. */
+function tlsOf({
+  tlsCert: cert,
+  tlsKey: key,
+}: RunFlags): { cert: string; key: string } | undefined {
+  if (cert !== undefined && key !== undefined) return { cert, key };
+  if (cert === undefined && key === undefined) return undefined;
+  throw new UsageError('bad-tls', 'write --tls-cert and --tls-key together, or neither');
 }
 
 /**

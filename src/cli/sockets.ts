@@ -3,7 +3,7 @@
  * never would.
  * @module
  */
-import { type Judgement, RISKS, type Risk } from '../host/risk.ts';
+import { type Judgement, RISKS, type Risk, severityOf } from '../host/risk.ts';
 import { namespaceOf, selector } from '../host/selection.ts';
 import { isLoopback, judgeOf, reportSocket } from '../host/socket-report.ts';
 import { readSocketTable, type SocketRecord, type SocketTable } from '../host/socket-table.ts';
@@ -133,12 +133,8 @@ function summary(rows: readonly Row[], { pid, port, netns, all }: SocketFlags): 
 }
 
 function worstFirst(a: Row, b: Row): number {
-  return severity(a) - severity(b) || (a.record.owner?.pid ?? 0) - (b.record.owner?.pid ?? 0);
-}
-
-function severity({ judgement }: Row): number {
-  const [worst] = judgement?.risks ?? [];
-  return worst === undefined ? RISKS.length : RISKS.indexOf(worst);
+  const worse = severityOf(a.judgement) - severityOf(b.judgement);
+  return worse || (a.record.owner?.pid ?? 0) - (b.record.owner?.pid ?? 0);
 }
 
 function tellWhatIsMissing(rows: readonly Row[], { withoutBpf }: SocketTable): void {

@@ -1,6 +1,7 @@
 /**
- * What a configuration file may say: the types, and the schema that checks them. References, URLs
- * and timings are checked where the file is loaded.
+ * What a configuration file may say: the types, and the schema that checks them and describes each key.
+ * Completion in editors and docs/configuration.md are made of it. References, URLs and timings are
+ * checked where the file is loaded.
  * @module
  */
 import { z } from 'zod';
@@ -11,79 +12,52 @@ import { OLD_FLOWS, type OldFlows } from '../relay/relay.ts';
 /** One link: its URL, and its timing as everywhere. */
 export interface LinkEntry extends TimingInput {
   readonly url: string;
+  readonly tags?: readonly string[] | undefined;
 }
 
 /** One path of a group. */
 export interface PathEntry {
-  /** The link that says whether the path works; the path is named after it. */
   readonly link: string;
-  /** Further links that say so too, each by another way or to another target. */
   readonly also?: readonly string[] | undefined;
-  /** How many of all these links must be up for the path to be. Default 1. */
   readonly atLeast?: number | undefined;
-  /** A link that the path needs: while it is down, the path's downs are not held against it. */
   readonly behind?: string | undefined;
-  /** Out of use as if drained, for as long as the file says so. Default false. */
   readonly maintenance?: boolean | undefined;
-  /** Lower is preferred. Default 1. */
   readonly tier?: number | undefined;
-  /** Among equal tiers, heavier is preferred; with `balance`, its part of new flows. Default 1. */
   readonly weight?: number | undefined;
-  /** Where relays connect to, `HOST:PORT`. Default: host and port of the link's URL. */
   readonly to?: string | undefined;
-  /** The gateway by which routes of the group lead there. */
   readonly via?: string | undefined;
-  /** The device by which they do. Default: the one that reaches `via`. */
   readonly dev?: string | undefined;
 }
 
 /** Paths to one destination, of which one is in use. */
 export interface GroupEntry {
   readonly paths: readonly PathEntry[];
-  /** Bad results in a row that take a path down. Default 1: a link has counted probes already. */
   readonly fall?: number | undefined;
-  /** Good results in a row that bring it back. Default 2. */
   readonly rise?: number | undefined;
-  /** How long a better path must have been good before traffic returns to it. Default 60s. */
   readonly failbackAfter?: string | undefined;
-  /** A path that falls again is last choice for so long, times its falls. 0s: never. Default 30s. */
   readonly holdDown?: string | undefined;
-  /** How long a candidate has to answer before a switch. Default 1s. */
   readonly verifyWithin?: string | undefined;
-  /** Gap between probes of a link in doubt. Default 1s. */
   readonly doubtInterval?: string | undefined;
-  /** All fit paths of the tier in use share new flows by weight. Default false: one carries all. */
   readonly balance?: boolean | undefined;
-  /** With `balance`: how long a returned path's share takes to grow. Default 30s. */
   readonly slowStart?: string | undefined;
-  /** When a link that answers is still too poor to use. Default: never. */
   readonly quality?: QualityEntry | undefined;
 }
 
 /** Limits of what a link may lose and how late it may answer, each with its way back. */
 export interface QualityEntry {
-  /** Probes judged together. Default 20. */
   readonly window?: number | undefined;
-  /** Percent lost that make it poor. */
   readonly lossBad?: number | undefined;
-  /** Percent lost at or below which it is good again. Default: half of `lossBad`. */
   readonly lossGood?: number | undefined;
-  /** Mean round trip that makes it poor. */
   readonly latencyBad?: string | undefined;
-  /** Mean round trip at or below which it is good again. Default: half of `latencyBad`. */
   readonly latencyGood?: string | undefined;
 }
 
 /** A listener in front of a group. */
 export interface RelayEntry {
-  /** `ADDRESS:PORT`. */
   readonly listen: string;
   readonly group: string;
-  /** What becomes of flows on a path that was left. Default `keep`. */
   readonly oldFlows?: OldFlows | undefined;
-  /** With `drain`: how long old flows may go on. Default 30s. */
   readonly grace?: string | undefined;
-  /** Connect to the paths by Multipath TCP, where their servers have it. Default: no. */
   readonly mptcp?: boolean | undefined;
 }
 
@@ -93,25 +67,17 @@ export type OnExit = (typeof ON_EXIT)[number];
 
 /** A route of this machine that follows a group's path in use. */
 export interface RouteEntry {
-  /** A range of addresses: `0.0.0.0/0` is the default route. */
   readonly destination: string;
-  /** The number of its routing table. Default 254, main. */
   readonly table?: number | undefined;
-  /** Every path of it has a `via` or a `dev`. */
   readonly group: string;
-  /** Lower is preferred. Default: in front of every other, 0 for IPv4 and 1 for IPv6. */
   readonly metric?: number | undefined;
-  /** What becomes of flows that a NAT of this machine holds on a path that was left. Default `keep`. */
   readonly oldFlows?: OldFlows | undefined;
-  /** With `drain`: how long old flows may go on. Default 30s. */
   readonly grace?: string | undefined;
-  /** Default `restore`. */
   readonly onExit?: OnExit | undefined;
 }
 
 /** A responder for `beat://` links inside the daemon. */
 export interface ResponderEntry {
-  /** `ADDRESS:PORT`, UDP. */
   readonly listen: string;
   readonly key?: string | undefined;
   readonly keyFile?: string | undefined;
@@ -119,13 +85,9 @@ export interface ResponderEntry {
 
 /** Keepalive for connections of other programs on this machine, those that exist and those to come. */
 export interface ProtectEntry extends Omit<TimingInput, 'beat'> {
-  /** Of either end. Default: any. */
   readonly port?: number | undefined;
-  /** Of the remote end: an address or a prefix. Default: any. */
   readonly to?: string | undefined;
-  /** Only what this control group and those below it have. Default: all of the machine. */
   readonly cgroup?: string | undefined;
-  /** The program cannot undo it. Default: it can. */
   readonly lock?: boolean | undefined;
 }
 
@@ -152,104 +114,264 @@ const PROFILE_NAMES: readonly [ProfileName, ...ProfileName[]] = [
 /** What links, groups, relays and routes may be called: fit for URLs, pages and terminals. */
 export const NAME: RegExp = /^[A-Za-z\d][\w-]{0,63}$/;
 
+/** Every key of a type and no other: what the schema forgets, or makes up, does not compile. */
+type Shape<Entry> = { readonly [Key in keyof Entry]-?: z.ZodType<Entry[Key]> };
+
 const name = z.string().regex(NAME);
 const duration = z.string({ error: 'write a duration with its unit: 500ms, 45s, 10m, 2h' });
 const count = z.int().min(1).max(1_000);
 
 const timing = {
-  profile: z.enum(PROFILE_NAMES).optional(),
-  time: duration.optional(),
-  interval: duration.optional(),
-  probes: z.int().optional(),
-  userTimeout: duration.optional(),
-};
+  profile: z
+    .enum(PROFILE_NAMES)
+    .optional()
+    .describe(
+      'Where the timing begins; every other key overrides it. Default `default`: 60s/10s/3.',
+    ),
+  time: duration
+    .optional()
+    .describe(
+      'Quiet before the first probe. Too small costs traffic, too large and bindings expire. Default 60s.',
+    ),
+  interval: duration
+    .optional()
+    .describe(
+      'Gap between unanswered probes. Too small and a short outage kills, too large and death is known late. Default 10s.',
+    ),
+  probes: z
+    .int()
+    .optional()
+    .describe(
+      'Unanswered probes before the peer is dead, 2 to 127: one proves nothing. Default 3.',
+    ),
+  userTimeout: duration
+    .optional()
+    .describe(
+      'How long sent data may stay unacknowledged (TCP only). `0s`: the kernel decides, about 15 minutes. Too small kills slow readers. Default: the detection bound.',
+    ),
+} satisfies Shape<Omit<TimingInput, 'beat'>>;
 
 const link = z.strictObject({
-  url: z.string(),
+  url: z
+    .string()
+    .describe(
+      'Kind and address, for example `tcp://10.0.0.5:5432`; `?source=ADDRESS` sends from there.',
+    ),
+  tags: z
+    .array(z.string().regex(NAME))
+    .max(16)
+    .optional()
+    .describe(
+      'Words to find and count links by, at most 16. A link whose tags change is made anew.',
+    ),
   ...timing,
-  beat: duration.optional(),
-});
-
-const protect = z.strictObject({
-  port: z.int().min(1).max(65_535).optional(),
-  to: z.string().optional(),
-  cgroup: z.string().optional(),
-  lock: z.boolean().optional(),
-  ...timing,
-});
+  beat: duration
+    .optional()
+    .describe(
+      'Sends a beat after so long of sending nothing; kinds with a send clock only. Default: no beats.',
+    ),
+} satisfies Shape<LinkEntry>);
 
 const path = z.strictObject({
-  link: z.string(),
-  also: z.array(z.string()).max(15).optional(),
-  atLeast: z.int().min(1).max(16).optional(),
-  behind: z.string().optional(),
-  maintenance: z.boolean().optional(),
-  tier: z.int().min(1).max(100).optional(),
-  weight: z.number().positive().max(1_000).optional(),
-  to: z.string().optional(),
-  via: z.string().optional(),
+  link: z
+    .string()
+    .describe('The link that says whether the path works; the path is named after it.'),
+  also: z
+    .array(z.string())
+    .max(15)
+    .optional()
+    .describe(
+      'Further links that say so, each by another way or to another target. Default: none.',
+    ),
+  atLeast: z
+    .int()
+    .min(1)
+    .max(16)
+    .optional()
+    .describe(
+      'How many of its links must be up. Too small and one lucky target hides a dead path. Default 1.',
+    ),
+  behind: z
+    .string()
+    .optional()
+    .describe(
+      'A link that the path needs: while it is down, the path is not blamed. Default: none.',
+    ),
+  maintenance: z
+    .boolean()
+    .optional()
+    .describe('Out of use as if drained, for as long as the file says so. Default false.'),
+  tier: z
+    .int()
+    .min(1)
+    .max(100)
+    .optional()
+    .describe('Lower is preferred: 2 is used only while every 1 is out. Default 1.'),
+  weight: z
+    .number()
+    .positive()
+    .max(1_000)
+    .optional()
+    .describe(
+      'Within a tier the heavier is preferred; with `balance`, its part of new flows. Default 1.',
+    ),
+  to: z
+    .string()
+    .optional()
+    .describe("Where relays connect to, `HOST:PORT`. Default: host and port of the link's URL."),
+  via: z.string().optional().describe('The gateway by which routes of the group lead there.'),
   dev: z
     .string()
     .regex(/^[^\s/:]{1,15}$/)
-    .optional(),
-});
+    .optional()
+    .describe('The device by which they do. Default: the one that reaches `via`.'),
+} satisfies Shape<PathEntry>);
 
 const quality = z.strictObject({
-  window: z.int().optional(),
-  lossBad: z.number().optional(),
-  lossGood: z.number().optional(),
-  latencyBad: duration.optional(),
-  latencyGood: duration.optional(),
-});
+  window: z
+    .int()
+    .optional()
+    .describe('Probes judged together. Too small and one loss counts as many. Default 20.'),
+  lossBad: z.number().optional().describe('Percent lost that make a path poor. Default: never.'),
+  lossGood: z
+    .number()
+    .optional()
+    .describe('Percent lost at or below which it is good again. Default: half of `lossBad`.'),
+  latencyBad: duration.optional().describe('Mean round trip that makes it poor. Default: never.'),
+  latencyGood: duration
+    .optional()
+    .describe('Mean round trip at or below which it is good again. Default: half of `latencyBad`.'),
+} satisfies Shape<QualityEntry>);
 
 const group = z.strictObject({
-  paths: z.array(path).min(1).max(64),
-  fall: count.optional(),
-  rise: count.optional(),
-  failbackAfter: duration.optional(),
-  holdDown: duration.optional(),
-  verifyWithin: duration.optional(),
-  doubtInterval: duration.optional(),
-  balance: z.boolean().optional(),
-  slowStart: duration.optional(),
-  quality: quality.optional(),
-});
+  paths: z.array(path).min(1).max(64).describe('1 to 64 of them.'),
+  fall: count
+    .optional()
+    .describe(
+      'Bad results in a row that take a path down. Default 1: a link has counted probes already.',
+    ),
+  rise: count
+    .optional()
+    .describe(
+      'Good results in a row that bring it back. Too small and one that works now and then is believed. Default 2.',
+    ),
+  failbackAfter: duration
+    .optional()
+    .describe(
+      'How long a better path must have been good before traffic returns. Too small and flows move twice for one outage. Default 60s.',
+    ),
+  holdDown: duration
+    .optional()
+    .describe(
+      'A path that falls again is last choice for so long, times its falls. `0s`: never. Default 30s.',
+    ),
+  verifyWithin: duration
+    .optional()
+    .describe(
+      'How long a candidate has to answer before a switch. Under a round trip, good ones are passed over. Default 1s.',
+    ),
+  doubtInterval: duration.optional().describe('Gap between probes of a link in doubt. Default 1s.'),
+  balance: z
+    .boolean()
+    .optional()
+    .describe('All fit paths of the tier in use share new flows by weight. Default false.'),
+  slowStart: duration
+    .optional()
+    .describe("With `balance`: how long a returned path's share takes to grow. Default 30s."),
+  quality: quality
+    .optional()
+    .describe('When a link that answers is still too poor to use. Default: never.'),
+} satisfies Shape<GroupEntry>);
+
+const oldFlows = z
+  .enum(OLD_FLOWS)
+  .optional()
+  .describe('What becomes of flows on a path that was left. Default `keep`.');
+const grace = duration
+  .optional()
+  .describe('With `oldFlows: drain`: how long they may go on. Default 30s.');
 
 const relay = z.strictObject({
-  listen: z.string(),
-  group: z.string(),
-  oldFlows: z.enum(OLD_FLOWS).optional(),
-  grace: duration.optional(),
-  mptcp: z.boolean().optional(),
-});
+  listen: z.string().describe('`ADDRESS:PORT` that programs connect to.'),
+  group: z.string().describe('The group whose path in use takes the connections.'),
+  oldFlows,
+  grace,
+  mptcp: z
+    .boolean()
+    .optional()
+    .describe('Connect to the paths by Multipath TCP, where their servers have it. Default false.'),
+} satisfies Shape<RelayEntry>);
 
 const route = z.strictObject({
-  destination: z.string(),
-  table: z.int().min(1).max(0xffff_ffff).optional(),
-  group: z.string(),
-  metric: z.int().min(0).max(0xffff_ffff).optional(),
-  oldFlows: z.enum(OLD_FLOWS).optional(),
-  grace: duration.optional(),
-  onExit: z.enum(ON_EXIT).optional(),
-});
+  destination: z.string().describe('A range of addresses; `0.0.0.0/0` is the default route.'),
+  table: z
+    .int()
+    .min(1)
+    .max(0xffff_ffff)
+    .optional()
+    .describe('The number of its routing table. Default 254, main.'),
+  group: z.string().describe('The group it follows; each of its paths has a `via` or a `dev`.'),
+  metric: z
+    .int()
+    .min(0)
+    .max(0xffff_ffff)
+    .optional()
+    .describe('Lower is preferred. Default: before every other, 0 for IPv4 and 1 for IPv6.'),
+  oldFlows,
+  grace,
+  onExit: z
+    .enum(ON_EXIT)
+    .optional()
+    .describe('When the daemon ends: what was there before, or it stays. Default `restore`.'),
+} satisfies Shape<RouteEntry>);
 
 const responder = z.strictObject({
-  listen: z.string(),
-  key: z.string().optional(),
-  keyFile: z.string().optional(),
-});
+  listen: z.string().describe('`ADDRESS:PORT`, UDP.'),
+  key: z.string().optional().describe('The secret shared with the links that it answers.'),
+  keyFile: z.string().optional().describe('A file with the secret, instead of `key`.'),
+} satisfies Shape<ResponderEntry>);
+
+const protect = z.strictObject({
+  port: z.int().min(1).max(65_535).optional().describe('Of either end. Default: any.'),
+  to: z.string().optional().describe('Of the remote end: an address or a prefix. Default: any.'),
+  cgroup: z
+    .string()
+    .optional()
+    .describe('Only what this control group and those below it have. Default: all.'),
+  lock: z.boolean().optional().describe('The program cannot undo it. Default false.'),
+  ...timing,
+} satisfies Shape<ProtectEntry>);
 
 /** A section whose entries are all commented out is there, and empty. */
-function section<Entry extends z.ZodType>(entries: Entry, empty: z.output<Entry>) {
-  return entries.nullish().transform((given) => given ?? empty);
+function section<Entry extends z.ZodType>(entries: Entry, empty: z.output<Entry>, about: string) {
+  return entries
+    .nullish()
+    .transform((given) => given ?? empty)
+    .describe(about);
 }
 
 /** Checks the shape of a file. Sections left out are empty. */
 export const configSchema: z.ZodType<Config> = z.strictObject({
-  links: section(z.record(name, link), {}),
-  groups: section(z.record(name, group), {}),
-  relays: section(z.record(name, relay), {}),
-  routes: section(z.record(name, route), {}),
-  respond: section(z.array(responder).max(1_000), []),
-  protect: section(z.array(protect).max(MOST_RULES), []),
-});
+  links: section(z.record(name, link), {}, 'The links that are held, by name.'),
+  groups: section(
+    z.record(name, group),
+    {},
+    'Paths to one destination, of which one is in use, by name.',
+  ),
+  relays: section(z.record(name, relay), {}, 'Listeners in front of a group, by name.'),
+  routes: section(
+    z.record(name, route),
+    {},
+    "Routes of this machine that follow a group's path in use, by name.",
+  ),
+  respond: section(
+    z.array(responder).max(1_000),
+    [],
+    'Responders for `beat://` links inside the daemon.',
+  ),
+  protect: section(
+    z.array(protect).max(MOST_RULES),
+    [],
+    'Keepalive for connections of other programs on this machine, existing ones and those to come.',
+  ),
+} satisfies Shape<Config>);

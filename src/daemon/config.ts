@@ -109,7 +109,7 @@ function describe(
 
 /** Builds everything once, to find what a schema cannot see: references, URLs, timings. */
 function buildAll(config: Config): void {
-  for (const [name, { url, ...timing }] of Object.entries(config.links)) {
+  for (const [name, { url, tags: _, ...timing }] of Object.entries(config.links)) {
     createLink(url, timing, `links.${name}`, name);
   }
   for (const name of Object.keys(config.groups)) {

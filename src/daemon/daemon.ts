@@ -3,15 +3,22 @@
  * command's business.
  * @module
  */
+import { readFileSync } from 'node:fs';
 import type { FastifyInstance } from 'fastify';
 import { SystemError } from '../sys/system-error.ts';
+import { UsageError } from '../time/usage-error.ts';
 import { parseAddress } from './address.ts';
-import { buildApi } from './api.ts';
-import { ApiGuard } from './api-guard.ts';
+import { buildApi } from './api/api.ts';
+import type { TlsFiles } from './api/context.ts';
+import { ApiGuard } from './api/guard.ts';
+import { checkTls, renewTls } from './api/server.ts';
 import { loadConfig } from './config.ts';
 import { EventLog } from './event-log.ts';
+import { LoopWatch } from './loop-watch.ts';
+import { Metrics } from './metrics/metrics.ts';
 import { ensureToken } from './state-dir.ts';
 import { Supervisor } from './supervisor.ts';
+import { Tokens } from './tokens.ts';
 
 export interface DaemonOptions {
   readonly file: string;
@@ -19,14 +26,19 @@ export interface DaemonOptions {
   readonly listen: string;
   readonly stateDir: string;
   readonly version: string;
+  /** Files with the certificate (and its chain) and its key, PEM. The API speaks TLS then. */
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
 }
 
 export class Daemon {
   readonly log: EventLog = new EventLog();
   readonly #options: DaemonOptions;
   readonly #supervisor = new Supervisor(this.log);
+  readonly #loop = new LoopWatch();
   #api: FastifyInstance | undefined;
+  #tokens: Tokens | undefined;
   #reloading: Promise<void> = Promise.resolve();
+  #refused: string | undefined;
   #stopping = false;
 
   constructor(options: DaemonOptions) {
@@ -38,15 +50,74 @@ export class Daemon {
    * `SystemError`; nothing runs then.
    */
   async start(): Promise<void> {
-    const { file, listen, stateDir, version } = this.#options;
-    const config = loadConfig(file);
+    const config = loadConfig(this.#options.file);
+    await this.#openApi();
+    this.#loop.start();
+    try {
+      const applied = this.#supervisor.apply(config);
+      this.#reloading = applied.catch(() => undefined);
+      await applied;
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  /**
+   * Reads the file anew and applies what differs, and the certificate of the API too. Throws
+   * `UsageError` for a bad file, and what runs is untouched. One reload at a time.
+   */
+  reload(): Promise<void> {
+    const run = async () => {
+      if (this.#stopping) return;
+      const tls = this.#readTls();
+      await this.#supervisor.apply(loadConfig(this.#options.file));
+      if (tls !== undefined && this.#api !== undefined) renewTls(this.#api.server, tls);
+    };
+    const result = this.#reloading.then(run);
+    this.#reloading = result.then(
+      () => {
+        this.#refused = undefined;
+      },
+      (error: Error) => {
+        this.#refused = `the last reload failed: ${error.message}`;
+      },
+    );
+    return result;
+  }
+
+  /** Ends everything, also what a reload under way has still to start. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await this.#reloading;
+    this.#loop.stop();
+    await this.#supervisor.close();
+    await this.#api?.close();
+  }
+
+  /** What is wrong with the daemon itself, a sentence each. */
+  troubles(): readonly string[] {
+    const all = [this.#loop.trouble, this.#tokens?.trouble, this.#refused];
+    return all.filter((text) => text !== undefined);
+  }
+
+  async #openApi(): Promise<void> {
+    const { listen, stateDir, version } = this.#options;
     const { host, port } = parseAddress(listen, '--listen');
+    const tls = this.#readTls();
     this.log.setMaxListeners(0);
+    const tokens = new Tokens(stateDir, ensureToken(stateDir));
+    this.#tokens = tokens;
+    const supervisor = this.#supervisor;
+    const troubles = () => this.troubles();
     const api = buildApi({
-      supervisor: this.#supervisor,
+      supervisor,
       log: this.log,
-      guard: new ApiGuard(host, ensureToken(stateDir)),
+      guard: new ApiGuard(host, tokens, tls !== undefined),
       version,
+      metrics: new Metrics({ supervisor, log: this.log, loop: this.#loop, version, troubles }),
+      tls,
+      troubles,
       reload: () => this.reload(),
     });
     this.#api = api;
@@ -60,34 +131,22 @@ export class Daemon {
         `the API cannot listen on ${listen}: ${code}; ${mend}choose another with --listen`,
       );
     }
-    try {
-      const applied = this.#supervisor.apply(config);
-      this.#reloading = applied.catch(() => undefined);
-      await applied;
-    } catch (error) {
-      await this.stop();
-      throw error;
-    }
   }
 
-  /**
-   * Reads the file anew and applies what differs. Throws `UsageError` for a bad file, and the
-   * running configuration is untouched. One reload at a time.
-   */
-  reload(): Promise<void> {
-    const run = async () => {
-      if (!this.#stopping) await this.#supervisor.apply(loadConfig(this.#options.file));
+  /** Throws `UsageError` where the files cannot be read or do not fit each other. */
+  #readTls(): TlsFiles | undefined {
+    const { tls } = this.#options;
+    if (tls === undefined) return undefined;
+    const read = (file: string, flag: string) => {
+      try {
+        return readFileSync(file);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        throw new UsageError('bad-tls', `${flag}: ${file} cannot be read (${code})`);
+      }
     };
-    const result = this.#reloading.then(run);
-    this.#reloading = result.catch(() => undefined);
-    return result;
-  }
-
-  /** Ends everything, also what a reload under way has still to start. */
-  async stop(): Promise<void> {
-    this.#stopping = true;
-    await this.#reloading;
-    await this.#supervisor.close();
-    await this.#api?.close();
+    const files = { cert: read(tls.cert, '--tls-cert'), key: read(tls.key, '--tls-key') };
+    checkTls(files, '--tls-cert');
+    return files;
   }
 }

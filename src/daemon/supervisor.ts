@@ -98,6 +98,11 @@ export class Supervisor {
     return [...this.#links.values()];
   }
 
+  /** The tags that the configuration gives a link. */
+  tagsOf(link: string): readonly string[] {
+    return this.#config.links[link]?.tags ?? [];
+  }
+
   groupStatuses(): GroupStatus[] {
     return [...this.#groups.values()].map((group) => group.status());
   }
@@ -173,7 +178,7 @@ export class Supervisor {
 
   /** A link that a person took out stays out when it is made anew. */
   #startLink(name: string, config: Config, drained: boolean): void {
-    const { url = '', ...timing } = config.links[name] ?? {};
+    const { url = '', tags: _, ...timing } = config.links[name] ?? {};
     const link = createLink(url, timing, `links.${name}`, name);
     link.on('state', (event) => this.#log.append(event));
     link.on('note', (event) => this.#log.append(event));

@@ -73,6 +73,12 @@ export function judge(input: RiskInput): Judgement {
   };
 }
 
+/** Where a judgement stands from the worst, 0, to none at risk. */
+export function severityOf(judgement: Judgement | undefined): number {
+  const [worst] = judgement?.risks ?? [];
+  return worst === undefined ? RISKS.length : RISKS.indexOf(worst);
+}
+
 const IS_AT_RISK: Readonly<Record<Risk, (input: RiskInput) => boolean>> = {
   'half-open-suspect': ({ unanswered, enabled, timeMs }) => {
     if (unanswered === undefined) return false;

@@ -1,0 +1,28 @@
+/**
+ * What the API is given of the daemon: what it shows, what it may do, and who may ask.
+ * @module
+ */
+import type { EventLog } from '../event-log.ts';
+import type { Metrics } from '../metrics/metrics.ts';
+import type { Supervisor } from '../supervisor.ts';
+import type { ApiGuard } from './guard.ts';
+
+export interface ApiContext {
+  readonly supervisor: Supervisor;
+  readonly log: EventLog;
+  readonly guard: ApiGuard;
+  readonly version: string;
+  readonly metrics: Metrics;
+  /** TLS of the listener, as PEM. Without it, plain HTTP. */
+  readonly tls?: TlsFiles | undefined;
+  /** What is wrong with the daemon itself, a sentence each; empty while all is well. */
+  troubles(): readonly string[];
+  /** Reads the configuration file anew. Throws `UsageError` and changes nothing then. */
+  reload(): Promise<void>;
+}
+
+/** A certificate with its chain, and its key. */
+export interface TlsFiles {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}

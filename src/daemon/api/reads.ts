@@ -1,0 +1,190 @@
+/**
+ * What may be looked at: links, groups, relays, routes, events, and the summary of it all.
+ * @module
+ */
+import { z } from 'zod';
+import { LINK_STATES } from '../../keepalive/keepalive.ts';
+import type { Link } from '../../link/link.ts';
+import type { Supervisor } from '../supervisor.ts';
+import type { ApiContext } from './context.ts';
+import { type Endpoint, endpoint } from './endpoint.ts';
+import { limitOf, matcher, oneOf, page, paging, searching, text, wholeNumber } from './lists.ts';
+import { ProblemError, quote } from './problem.ts';
+import {
+  eventRow,
+  groupRow,
+  type LinkRow,
+  linkRow,
+  pageOf,
+  relayRow,
+  routeRow,
+  type Summary,
+  summaryRow,
+} from './rows.ts';
+
+/** Rows that a summary names; more are counted. */
+const MOST_NAMED = 1_000;
+
+/** A link as the API shows it. */
+export function showLink(supervisor: Supervisor, link: Link): LinkRow {
+  return { ...link.status(), tags: supervisor.tagsOf(link.name) };
+}
+
+/** Throws `ProblemError` (404). */
+export function findLink(supervisor: Supervisor, name: string): Link {
+  const link = supervisor.link(name);
+  if (link === undefined) throw new ProblemError(404, `there is no link ${quote(name)}`);
+  return link;
+}
+
+export function reads(context: ApiContext): Endpoint[] {
+  return [summaryEndpoint(context), ...linkReads(context), ...pathReads(context), events(context)];
+}
+
+function linkReads({ supervisor }: ApiContext): Endpoint[] {
+  return [
+    endpoint({
+      method: 'GET',
+      path: '/api/v1/links',
+      summary: 'The links, in the order of the configuration, as they are now.',
+      query: z.object({
+        ...searching,
+        state: oneOf(LINK_STATES).optional().describe('Only links in this state.'),
+        tag: text().optional().describe('Only links with this tag.'),
+      }),
+      answer: pageOf(linkRow),
+      run: ({ query }) => {
+        const { state, tag, q } = query;
+        const fits = matcher(q);
+        const links = supervisor.links().filter((link) => {
+          if (state !== undefined && link.state !== state) return false;
+          const tags = supervisor.tagsOf(link.name);
+          if (tag !== undefined && !tags.includes(tag)) return false;
+          return fits(link.name, link.identity.url, ...tags);
+        });
+        return page(links, query, (link) => showLink(supervisor, link));
+      },
+    }),
+    endpoint({
+      method: 'GET',
+      path: '/api/v1/links/:name',
+      summary: 'One link as it is now.',
+      answer: linkRow,
+      problems: [404],
+      run: ({ name }) => showLink(supervisor, findLink(supervisor, name)),
+    }),
+  ];
+}
+
+function pathReads({ supervisor }: ApiContext): Endpoint[] {
+  return [
+    endpoint({
+      method: 'GET',
+      path: '/api/v1/groups',
+      summary: 'The groups with their paths, the one in use, since when and why.',
+      query: z.object(searching),
+      answer: pageOf(groupRow),
+      run: ({ query }) => {
+        const fits = matcher(query.q);
+        const groups = supervisor
+          .groupStatuses()
+          .filter(({ name, paths }) => fits(name, ...paths.map(({ link }) => link)));
+        return page(groups, query, (group) => group);
+      },
+    }),
+    endpoint({
+      method: 'GET',
+      path: '/api/v1/groups/:name',
+      summary: 'One group as it is now.',
+      answer: groupRow,
+      problems: [404],
+      run: ({ name }) => {
+        const group = supervisor.groupStatuses().find((one) => one.name === name);
+        if (group === undefined) throw new ProblemError(404, `there is no group ${quote(name)}`);
+        return group;
+      },
+    }),
+    endpoint({
+      method: 'GET',
+      path: '/api/v1/relays',
+      summary: 'The relays with their flows.',
+      query: z.object(searching),
+      answer: pageOf(relayRow),
+      run: ({ query }) => {
+        const fits = matcher(query.q);
+        const relays = supervisor
+          .relayStatuses()
+          .filter(({ name, listen, group }) => fits(name, listen, group));
+        return page(relays, query, (relay) => relay);
+      },
+    }),
+    endpoint({
+      method: 'GET',
+      path: '/api/v1/routes',
+      summary: 'The routes of the kernel that follow a group.',
+      query: z.object(searching),
+      answer: pageOf(routeRow),
+      run: ({ query }) => {
+        const fits = matcher(query.q);
+        const routes = supervisor
+          .routeStatuses()
+          .filter(({ name, destination, group }) => fits(name, destination, group));
+        return page(routes, query, (route) => route);
+      },
+    }),
+  ];
+}
+
+function events({ log }: ApiContext): Endpoint {
+  return endpoint({
+    method: 'GET',
+    path: '/api/v1/events',
+    summary: 'What happened, oldest first: the newest ones, or with "since" those after it.',
+    query: z.object({
+      limit: paging.limit,
+      since: wholeNumber(0, Number.MAX_SAFE_INTEGER)
+        .optional()
+        .describe('Only events after this id; "next" is the "since" of the following page.'),
+      link: text().optional().describe('Only events of this link or group.'),
+    }),
+    answer: pageOf(eventRow),
+    run: ({ query }) => log.query({ ...query, limit: limitOf(query) }),
+  });
+}
+
+function summaryEndpoint({ supervisor, log, version, troubles }: ApiContext): Endpoint {
+  return endpoint({
+    method: 'GET',
+    path: '/api/v1/summary',
+    summary: 'How everything stands, for a first look.',
+    answer: summaryRow,
+    run: (): Summary => {
+      const links = { total: 0, unknown: 0, up: 0, suspect: 0, down: 0, drained: 0 };
+      const tags = new Set<string>();
+      for (const link of supervisor.links()) {
+        links.total += 1;
+        links[link.state] += 1;
+        for (const tag of supervisor.tagsOf(link.name)) if (tags.size < MOST_NAMED) tags.add(tag);
+      }
+      const groups = supervisor.groupStatuses();
+      const wrong = troubles();
+      return {
+        version,
+        status: wrong.length === 0 ? 'ok' : 'degraded',
+        troubles: wrong,
+        lastEventId: log.query({ limit: 1 }).items[0]?.id ?? 0,
+        links,
+        tags: [...tags].toSorted((a, b) => a.localeCompare(b, 'en')),
+        groups: groups.slice(0, MOST_NAMED).map(({ name, active, paths }) => {
+          const path = paths.find((one) => one.link === active);
+          return { name, active, up: path?.state === 'up' && !path.drained };
+        }),
+        totals: {
+          groups: groups.length,
+          relays: supervisor.relayStatuses().length,
+          routes: supervisor.routeStatuses().length,
+        },
+      };
+    },
+  });
+}
