@@ -11,6 +11,9 @@ import { ApiGuard } from './api-guard.ts';
 import { loadConfig } from './config.ts';
 import { EventLog } from './event-log.ts';
 import { ensureToken } from './state-dir.ts';
+import { Recorder } from './store/recorder.ts';
+import { lockState, type StateLock } from './store/state-lock.ts';
+import { Store } from './store/store.ts';
 import { Supervisor } from './supervisor.ts';
 
 export interface DaemonOptions {
@@ -22,15 +25,32 @@ export interface DaemonOptions {
 }
 
 export class Daemon {
-  readonly log: EventLog = new EventLog();
+  /** What outlives the daemon. */
+  readonly store: Store;
+  readonly log: EventLog;
   readonly #options: DaemonOptions;
-  readonly #supervisor = new Supervisor(this.log);
+  readonly #supervisor: Supervisor;
+  readonly #recorder: Recorder;
+  #lock: StateLock | undefined;
   #api: FastifyInstance | undefined;
   #reloading: Promise<void> = Promise.resolve();
   #stopping = false;
 
   constructor(options: DaemonOptions) {
     this.#options = options;
+    const note = (text: string) => this.#note(text);
+    this.store = new Store({ directory: options.stateDir, note });
+    this.log = new EventLog(this.store);
+    this.#supervisor = new Supervisor(this.log, {
+      follow: (link) => this.#recorder.follow(link),
+      inUse: (group) => this.store.groups.get(group),
+    });
+    this.#recorder = new Recorder(this.store, {
+      links: () => this.#supervisor.links(),
+      groups: () => this.#supervisor.pathsInUse(),
+      flush: () => this.log.flush(),
+      note,
+    });
   }
 
   /**
@@ -42,10 +62,19 @@ export class Daemon {
     const config = loadConfig(file);
     const { host, port } = parseAddress(listen, '--listen');
     this.log.setMaxListeners(0);
+    const token = ensureToken(stateDir);
+    this.#lock = lockState(stateDir);
+    try {
+      this.store.open();
+    } catch (error) {
+      this.#end();
+      throw error;
+    }
+    if (this.#lock.trouble !== undefined) this.#note(this.#lock.trouble);
     const api = buildApi({
       supervisor: this.#supervisor,
       log: this.log,
-      guard: new ApiGuard(host, ensureToken(stateDir)),
+      guard: new ApiGuard(host, token),
       version,
       reload: () => this.reload(),
     });
@@ -55,11 +84,13 @@ export class Daemon {
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
       const mend = code === 'EADDRINUSE' ? 'does a daemon run already? ' : '';
+      this.#end();
       throw new SystemError(
         code,
         `the API cannot listen on ${listen}: ${code}; ${mend}choose another with --listen`,
       );
     }
+    this.#recorder.start();
     try {
       const applied = this.#supervisor.apply(config);
       this.#reloading = applied.catch(() => undefined);
@@ -87,7 +118,23 @@ export class Daemon {
   async stop(): Promise<void> {
     this.#stopping = true;
     await this.#reloading;
+    // While links and groups still stand as they are to be remembered.
+    await this.#recorder.stop();
+    this.log.flush();
     await this.#supervisor.close();
     await this.#api?.close();
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#lock === undefined) return;
+    this.log.close();
+    this.store.close();
+    this.#lock.release();
+    this.#lock = undefined;
+  }
+
+  #note(text: string): void {
+    this.log.append({ at: new Date().toISOString(), type: 'note', text });
   }
 }
