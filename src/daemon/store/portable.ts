@@ -158,9 +158,10 @@ async function fill(file: string, lines: AsyncIterable<string>, source: string):
       } else if (end !== undefined) throw badExport(source, number, 'more after its end');
       else if (tail.safeParse(value).success) end = tail.parse(value).end;
       else {
-        const { data } = line.safeParse(value);
-        if (data === undefined) throw badExport(source, number, 'this is no line of an export');
-        batch.push(data);
+        if (!line.safeParse(value).success) {
+          throw badExport(source, number, 'this is no line of an export');
+        }
+        batch.push(value as Line);
         if (batch.length >= LINES_A_TRANSACTION) write();
       }
     }
