@@ -23,7 +23,7 @@ const stats: fc.Arbitrary<LinkStats> = fc
   .map(({ stateMs, probes, losses, trips }) => {
     const { roundTrips } = emptyStats();
     for (const trip of trips) roundTrips.record(Math.fround(trip));
-    return { stateMs, probes, losses, roundTrips };
+    return { stateMs: { ...stateMs }, probes, losses, roundTrips };
   });
 
 function plain({ roundTrips, ...rest }: LinkStats): object {
@@ -45,7 +45,7 @@ suite('what happened on a link, as bytes', () => {
     const value = emptyStats();
     value.stateMs.up = 60_000;
     value.probes = 60;
-    for (let second = 0; second < 60; second += 1) value.roundTrips.record(1 + (second % 4) * 0.06);
+    for (let second = 0; second < 60; second += 1) value.roundTrips.record(1 + (second % 4) * 0.08);
     assert.equal(value.roundTrips.entries().length, 4);
     assert.equal(encodeStats(value).length, 18);
   });
