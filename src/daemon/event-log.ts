@@ -145,8 +145,8 @@ export class EventLog extends EventEmitter<{ event: [LoggedEvent] }> {
 
   /** Keeps and tells everything that waits, as far as that is possible. */
   close(): void {
-    for (let before = 0; this.#held.length !== before; ) {
-      before = this.#held.length;
+    for (let first: LoggedEvent | undefined; this.#held[0] !== first; ) {
+      [first] = this.#held;
       this.flush();
     }
     clearTimeout(this.#timer);

@@ -13,7 +13,7 @@ const FACTS = { kind: 'test', class: 'answered', proves: 'nothing' } as const;
 
 class TestLink extends Link {
   constructor(name: string, url = 'test://a') {
-    super({ name, url, timing: { ...TIMING, userTimeoutMs: undefined } as never }, FACTS, TIMING);
+    super({ name, url, timing: TIMING }, FACTS, TIMING);
   }
 
   protected open(): void {}
