@@ -22,6 +22,7 @@ const HOUR_MS = 60 * MINUTE_MS;
 const START_MS = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - HOUR_MS;
 const ROUNDS = 101;
 const TIMER_MS = 2;
+const IDLE_MS = 3_000;
 
 const random = new Prng(1);
 const names = Array.from({ length: links }, (_, index) => `link-${index}`);
@@ -46,8 +47,14 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
-/** Runs it, and tells how long it took and how late a timer was meanwhile, in milliseconds. */
-async function held(work: () => Promise<unknown>): Promise<{ ms: number; lateMs: number }> {
+/** In milliseconds: how long it took, the processor's part of that, how late a timer was. */
+interface Cost {
+  readonly ms: number;
+  readonly cpuMs: number;
+  readonly lateMs: number;
+}
+
+async function held(work: () => Promise<unknown>): Promise<Cost> {
   let lateMs = 0;
   let last = performance.now();
   const timer = setInterval(() => {
@@ -56,11 +63,13 @@ async function held(work: () => Promise<unknown>): Promise<{ ms: number; lateMs:
     last = now;
   }, TIMER_MS);
   const from = performance.now();
+  const cpu = process.cpuUsage();
   await work();
   const ms = performance.now() - from;
+  const { user, system } = process.cpuUsage(cpu);
   await new Promise((resolve) => setTimeout(resolve, 2 * TIMER_MS));
   clearInterval(timer);
-  return { ms, lateMs };
+  return { ms, cpuMs: (user + system) / 1_000, lateMs };
 }
 
 async function medianOf(work: () => unknown): Promise<string> {
@@ -73,6 +82,14 @@ async function medianOf(work: () => unknown): Promise<string> {
   return `${median(times).toFixed(2)} ms`;
 }
 
+function tell(what: string, costs: readonly Cost[]): void {
+  const of = (key: keyof Cost) => median(costs.map((cost) => cost[key])).toFixed(0);
+  const late = median(costs.map(({ lateMs }) => lateMs)).toFixed(1);
+  const latest = Math.max(...costs.map(({ lateMs }) => lateMs)).toFixed(1);
+  print(what, `${of('ms')} ms, ${of('cpuMs')} ms of a processor`);
+  print('  a timer was late meanwhile by, median and most', `${late} ms, ${latest} ms`);
+}
+
 function print(what: string, value: string): void {
   process.stdout.write(`${what.padEnd(58)}${value}\n`);
 }
@@ -83,27 +100,23 @@ async function measure(directory: string): Promise<void> {
   const store = new Store({ directory, note, wallMs: () => wallMs });
   store.open();
   await store.tidy();
-  const writes: { ms: number; lateMs: number }[] = [];
-  const tidies: { ms: number; lateMs: number }[] = [];
+  const writes: Cost[] = [];
+  const tidies: Cost[] = [];
   for (let round = 0; round < MINUTES; round += 1) {
     const stats = minute();
     writes.push(await held(() => store.putMinute(wallMs, stats)));
     wallMs += MINUTE_MS;
     tidies.push(await held(() => store.tidy()));
   }
-  const worst = (runs: readonly { lateMs: number }[]) =>
-    `${Math.max(...runs.map(({ lateMs }) => lateMs)).toFixed(1)} ms`;
-  print(
-    `writing a minute of ${links} links, median`,
-    `${median(writes.map((w) => w.ms)).toFixed(0)} ms`,
+  const idle = await held(() => new Promise((resolve) => setTimeout(resolve, IDLE_MS)));
+  print('a timer of an idle process was late by at most', `${idle.lateMs.toFixed(1)} ms`);
+  const hour = tidies.toSorted((a, b) => b.ms - a.ms)[0] ?? idle;
+  tell(`writing a minute of ${links} links, median`, writes);
+  tell(
+    'forgetting and taking up the log, each minute, median',
+    tidies.filter((t) => t !== hour),
   );
-  print('  a timer was late meanwhile by at most', worst(writes));
-  const hour = tidies.toSorted((a, b) => b.ms - a.ms)[0] ?? { ms: 0, lateMs: 0 };
-  print(`making an hour of ${links} links`, `${hour.ms.toFixed(0)} ms`);
-  print('  a timer was late meanwhile by at most', `${hour.lateMs.toFixed(1)} ms`);
-  const quiet = tidies.filter((tidy) => tidy !== hour);
-  print('a minute without one, median', `${median(quiet.map((q) => q.ms)).toFixed(1)} ms`);
-  print('  a timer was late meanwhile by at most', worst(quiet));
+  tell(`making an hour of ${links} links`, [hour]);
   const span = { fromMs: wallMs - HOUR_MS, toMs: wallMs };
   print(
     'series of an hour by the minute, median',
