@@ -130,6 +130,26 @@ for (const [verb, what] of [
   );
 }
 
+command(
+  'export [file]',
+  'everything a daemon remembers, as lines of JSON',
+  'linkhold export linkhold.jsonl',
+)
+  .option('--state-dir <dir>', 'the state directory to read')
+  .action(async (file: string | undefined, flags) =>
+    end(await (await import('./export.ts')).exportState(file, flags)),
+  );
+
+command(
+  'import <file>',
+  'what `export` wrote, into an empty state directory',
+  'linkhold import linkhold.jsonl',
+)
+  .option('--state-dir <dir>', 'the state directory to fill')
+  .action(async (file: string, flags) =>
+    end(await (await import('./import.ts')).importState(file, flags)),
+  );
+
 daemonCommand('events', 'what happened', 'linkhold events --link db --limit 20')
   .option('--link <name>', 'only this link or group')
   .option('--limit <count>', 'at most so many')

@@ -17,6 +17,9 @@ import { EventLog } from './event-log.ts';
 import { LoopWatch } from './loop-watch.ts';
 import { Metrics } from './metrics/metrics.ts';
 import { ensureToken } from './state-dir.ts';
+import { Recorder } from './store/recorder.ts';
+import { lockState, type StateLock } from './store/state-lock.ts';
+import { Store } from './store/store.ts';
 import { Supervisor } from './supervisor.ts';
 import { Tokens } from './tokens.ts';
 
@@ -31,10 +34,14 @@ export interface DaemonOptions {
 }
 
 export class Daemon {
-  readonly log: EventLog = new EventLog();
+  /** What outlives the daemon. */
+  readonly store: Store;
+  readonly log: EventLog;
   readonly #options: DaemonOptions;
-  readonly #supervisor = new Supervisor(this.log);
+  readonly #supervisor: Supervisor;
+  readonly #recorder: Recorder;
   readonly #loop = new LoopWatch();
+  #lock: StateLock | undefined;
   #api: FastifyInstance | undefined;
   #tokens: Tokens | undefined;
   #reloading: Promise<void> = Promise.resolve();
@@ -43,6 +50,19 @@ export class Daemon {
 
   constructor(options: DaemonOptions) {
     this.#options = options;
+    const note = (text: string) => this.#note(text);
+    this.store = new Store({ directory: options.stateDir, note });
+    this.log = new EventLog(this.store);
+    this.#supervisor = new Supervisor(this.log, {
+      follow: (link) => this.#recorder.follow(link),
+      inUse: (group) => this.store.groups.get(group),
+    });
+    this.#recorder = new Recorder(this.store, {
+      links: () => this.#supervisor.links(),
+      groups: () => this.#supervisor.pathsInUse(),
+      flush: () => this.log.flush(),
+      note,
+    });
   }
 
   /**
@@ -51,8 +71,15 @@ export class Daemon {
    */
   async start(): Promise<void> {
     const config = loadConfig(this.#options.file);
-    await this.#openApi();
+    this.#openStore();
+    try {
+      await this.#openApi();
+    } catch (error) {
+      this.#end();
+      throw error;
+    }
     this.#loop.start();
+    this.#recorder.start();
     try {
       const applied = this.#supervisor.apply(config);
       this.#reloading = applied.catch(() => undefined);
@@ -91,13 +118,17 @@ export class Daemon {
     this.#stopping = true;
     await this.#reloading;
     this.#loop.stop();
+    // While links and groups still stand as they are to be remembered.
+    await this.#recorder.stop();
+    this.log.flush();
     await this.#supervisor.close();
     await this.#api?.close();
+    this.#end();
   }
 
   /** What is wrong with the daemon itself, a sentence each. */
   troubles(): readonly string[] {
-    const all = [this.#loop.trouble, this.#tokens?.trouble, this.#refused];
+    const all = [this.#loop.trouble, this.#tokens?.trouble, this.store.trouble(), this.#refused];
     return all.filter((text) => text !== undefined);
   }
 
@@ -148,5 +179,31 @@ export class Daemon {
     const files = { cert: read(tls.cert, '--tls-cert'), key: read(tls.key, '--tls-key') };
     checkTls(files, '--tls-cert');
     return files;
+  }
+
+  /** Nobody else may use the directory; a token must be there before anybody asks for one. */
+  #openStore(): void {
+    const { stateDir } = this.#options;
+    ensureToken(stateDir);
+    this.#lock = lockState(stateDir);
+    try {
+      this.store.open();
+    } catch (error) {
+      this.#end();
+      throw error;
+    }
+    if (this.#lock.trouble !== undefined) this.#note(this.#lock.trouble);
+  }
+
+  #end(): void {
+    if (this.#lock === undefined) return;
+    this.log.close();
+    this.store.close();
+    this.#lock.release();
+    this.#lock = undefined;
+  }
+
+  #note(text: string): void {
+    this.log.append({ at: new Date().toISOString(), type: 'note', text });
   }
 }

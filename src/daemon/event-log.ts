@@ -1,6 +1,12 @@
 /**
- * What happened, newest last, in memory: state changes, switches and notes. Round trips are not
- * kept; they show in each link's status. Readers follow it by id, so none is missed or seen twice.
+ * What happened, newest last: state changes, switches and notes. Round trips are not in it; they
+ * show in each link's status and history. Readers follow it by id, so none is missed or seen twice.
+ *
+ * The rule: **an event is told only once it is kept.** `append` costs a place in a list; what was
+ * appended is kept at the end of the turn, or a quarter of a second after the batch before, and
+ * then told, to listeners and in answers. So a kill takes no event away that somebody was told.
+ * While the keeper cannot keep (and says why), events are told at once and held here, up to a
+ * limit, for when it can again.
  * @module
  */
 import { EventEmitter } from 'node:events';
@@ -25,7 +31,7 @@ export interface PlainNote {
 }
 
 export type LoggedEvent = (StateEvent | NoteEvent | SwitchEvent | PlainNote) & {
-  /** Rises by one with every event; starts at 1 with the daemon. */
+  /** Rises with every event, also over restarts; after a daemon that was killed with a gap. */
   readonly id: number;
 };
 
@@ -38,33 +44,153 @@ export interface EventQuery {
   readonly limit: number;
 }
 
-/** Events kept; the oldest are forgotten first. About 4 MB. */
+/** Where events outlive the daemon. */
+export interface EventKeeper {
+  /** The highest id that may have been given so far. */
+  readonly lastId: number;
+  /** Keeps all of them, or none and returns false: they are offered again. */
+  keep(events: readonly LoggedEvent[]): boolean;
+  /** Oldest first: the first `limit` above `after`, or the newest. None while it cannot read. */
+  find(query: {
+    readonly after?: number | undefined;
+    readonly subject?: string | undefined;
+    readonly limit: number;
+  }): LoggedEvent[];
+}
+
+/** Events held without a keeper; the oldest are forgotten first. About 4 MB. */
 const CAPACITY = 10_000;
+/** Events held while the keeper cannot keep. About 40 MB. */
+const CAPACITY_IN_TROUBLE = 100_000;
+/** Events kept at one go: some milliseconds. */
+const BATCH = 500;
+/** Pause between two batches, for a flood. The first event after a pause is kept at once. */
+const PAUSE_MS = 250;
 
 export class EventLog extends EventEmitter<{ event: [LoggedEvent] }> {
-  readonly #events: LoggedEvent[] = [];
+  readonly #keeper: EventKeeper | undefined;
+  /** Not kept yet, oldest first; those up to `#toldId` were told nevertheless. */
+  readonly #held: LoggedEvent[] = [];
   #lastId = 0;
+  #toldId = 0;
+  #lost = 0;
+  #telling = false;
+  #flushedAt = Number.NEGATIVE_INFINITY;
+  #timer: NodeJS.Timeout | undefined;
+  #immediate: NodeJS.Immediate | undefined;
+
+  /** Without a keeper it remembers only what fits in memory, and tells everything at once. */
+  constructor(keeper?: EventKeeper) {
+    super();
+    this.#keeper = keeper;
+  }
 
   append(event: StateEvent | NoteEvent | SwitchEvent | PlainNote): void {
-    this.#lastId += 1;
+    this.#lastId = Math.max(this.#lastId, this.#keeper?.lastId ?? 0) + 1;
     const logged: LoggedEvent = { id: this.#lastId, ...event };
-    this.#events.push(logged);
-    if (this.#events.length > 2 * CAPACITY) this.#events.splice(0, CAPACITY);
+    this.#held.push(logged);
+    if (this.#keeper !== undefined) {
+      this.#schedule();
+      return;
+    }
+    this.#limit(CAPACITY);
+    this.#toldId = logged.id;
     this.emit('event', logged);
+  }
+
+  /**
+   * Keeps what waits, up to a batch of it, and tells it. Returns whether nothing waits any more.
+   * Called by itself; call it again after a while for a keeper that was in trouble.
+   */
+  flush(): boolean {
+    if (this.#keeper === undefined || this.#held.length === 0) return true;
+    // Who is told something and asks for more must not be told the next one before others are.
+    if (this.#telling) return false;
+    this.#flushedAt = performance.now();
+    const batch = this.#held.slice(0, BATCH);
+    if (this.#keeper.keep(batch)) {
+      this.#held.splice(0, batch.length);
+      this.#tell(batch);
+      this.#confess();
+      if (this.#held.length > 0) this.#schedule();
+    } else {
+      this.#lost += this.#limit(CAPACITY_IN_TROUBLE);
+      this.#tell(this.#held);
+    }
+    return this.#held.length === 0;
   }
 
   /** Oldest first; `next` is the `since` of the following page, or `null` at the end. */
   query({ since, link, limit }: EventQuery): { items: LoggedEvent[]; next: number | null } {
-    // An id that is yet to come is from a daemon before this one: everything is news then.
-    const after = since === undefined || since > this.#lastId ? 0 : since;
-    const kept = this.#events.slice(-CAPACITY);
-    const wanted = kept.filter(
+    this.flush();
+    const latest = this.#keeper === undefined ? this.#held.slice(-CAPACITY) : this.#held;
+    const held = latest.filter(
       (event) =>
-        event.id > after &&
+        event.id <= this.#toldId &&
         (link === undefined || ('link' in event ? event.link : event.group) === link),
     );
-    if (since === undefined) return { items: wanted.slice(-limit), next: null };
-    const items = wanted.slice(0, limit);
-    return { items, next: wanted.length > limit ? (items.at(-1)?.id ?? null) : null };
+    if (since === undefined) {
+      const rest = limit - held.length;
+      const kept = rest > 0 ? this.#find(undefined, link, rest) : [];
+      return { items: [...kept, ...held].slice(-limit), next: null };
+    }
+    // An id that is yet to come is from a log that is gone: everything is news then.
+    const known = Math.max(this.#lastId, this.#keeper?.lastId ?? 0);
+    const after = since > known ? 0 : since;
+    const kept = this.#find(after, link, limit + 1);
+    const all = [...kept, ...held.filter(({ id }) => id > after)];
+    const items = all.slice(0, limit);
+    return { items, next: all.length > limit ? (items.at(-1)?.id ?? null) : null };
+  }
+
+  /** Keeps and tells everything that waits, as far as that is possible. */
+  close(): void {
+    for (let first: LoggedEvent | undefined; this.#held[0] !== first; ) {
+      [first] = this.#held;
+      this.flush();
+    }
+    clearTimeout(this.#timer);
+    clearImmediate(this.#immediate);
+  }
+
+  #find(after: number | undefined, subject: string | undefined, limit: number): LoggedEvent[] {
+    return this.#keeper?.find({ after, subject, limit }) ?? [];
+  }
+
+  #schedule(): void {
+    if (this.#timer !== undefined || this.#immediate !== undefined) return;
+    const wait = this.#flushedAt + PAUSE_MS - performance.now();
+    const run = () => {
+      this.#timer = undefined;
+      this.#immediate = undefined;
+      this.flush();
+    };
+    if (wait <= 0 || this.#held.length > BATCH) this.#immediate = setImmediate(run);
+    else this.#timer = setTimeout(run, wait);
+  }
+
+  /** Those that were not told before: they lie at the end. */
+  #tell(events: readonly LoggedEvent[]): void {
+    const last = events.findLastIndex(({ id }) => id <= this.#toldId);
+    const news = events.slice(last + 1);
+    this.#toldId = news.at(-1)?.id ?? this.#toldId;
+    this.#telling = true;
+    try {
+      for (const event of news) this.emit('event', event);
+    } finally {
+      this.#telling = false;
+    }
+  }
+
+  /** Forgets the oldest of too many. Returns how many. */
+  #limit(most: number): number {
+    return this.#held.length > 2 * most ? this.#held.splice(0, most).length : 0;
+  }
+
+  #confess(): void {
+    if (this.#lost === 0) return;
+    const text = `${this.#lost} events are lost: more happened than fits in memory`;
+    this.#lost = 0;
+    this.append({ at: new Date().toISOString(), type: 'note', text });
   }
 }

@@ -61,6 +61,20 @@ export interface GroupHooks {
   flowsOn(path: string): number;
 }
 
+/** A path in use as another run of the group, or of the daemon, left it. */
+export interface PathInUseBefore {
+  readonly active: string;
+  /** In UTC (ISO 8601). */
+  readonly since: string;
+  readonly why: string;
+}
+
+/** The part of a group's configuration that has it go on where it was. */
+export function goOn({ active, since, why }: PathInUseBefore): Partial<PathGroupConfig> {
+  const ageMs = Math.max(0, Date.now() - Date.parse(since)) || 0;
+  return { inUse: active, inUseSince: performance.now() - ageMs, inUseWhy: why };
+}
+
 function wallTime(instant: number): string {
   return new Date(Date.now() + instant - performance.now()).toISOString();
 }
@@ -112,6 +126,12 @@ export class GroupRunner {
       link.off('reply', this.#onReply);
       link.off('probe', this.#onProbe);
     }
+  }
+
+  /** The path in use, for whoever goes on after this. */
+  inUse(): PathInUseBefore {
+    const { active, activeSince, activeWhy } = this.#group;
+    return { active, since: wallTime(activeSince), why: activeWhy };
   }
 
   status(): GroupStatus {

@@ -428,7 +428,8 @@ relays:
     const { daemon, base, file, stateDir } = await daemonWith(t, 'links: {}\n');
     await daemon.start();
     const listen = base.replace('http://', '');
-    const second = new Daemon({ file, listen, stateDir, version: '0' });
+    const elsewhere = `${stateDir}-2`;
+    const second = new Daemon({ file, listen, stateDir: elsewhere, version: '0' });
     t.after(() => second.stop());
     await assert.rejects(second.start(), {
       name: 'SystemError',
@@ -436,6 +437,21 @@ relays:
       message: new RegExp(`^the API cannot listen on ${listen}: .*does a daemon run already\\?`),
     });
     assert.equal((await fetch(`${base}/healthz`)).status, 200);
+  });
+
+  test('a second daemon on a state directory is refused with the process id of the first', async (t) => {
+    const { daemon, file, stateDir } = await daemonWith(t, 'links: {}\n');
+    await daemon.start();
+    const listen = `127.0.0.1:${await freePort()}`;
+    const second = new Daemon({ file, listen, stateDir, version: '0' });
+    t.after(() => second.stop());
+    await assert.rejects(second.start(), {
+      name: 'SystemError',
+      code: 'already-running',
+      message: new RegExp(`^a daemon \\(process ${process.pid}\\) runs with ${stateDir}; stop it`),
+    });
+    await daemon.stop();
+    await second.start();
   });
 
   test('a relay that cannot listen at the start: a SystemError, and nothing is left running', async (t) => {

@@ -14,7 +14,7 @@ import { graceMs, pathTargets } from './config.ts';
 import type { Config, ResponderEntry } from './config-schema.ts';
 import type { EventLog } from './event-log.ts';
 import { groupConfig, linksOf } from './group-config.ts';
-import { GroupRunner, type GroupStatus } from './group-runner.ts';
+import { GroupRunner, type GroupStatus, goOn, type PathInUseBefore } from './group-runner.ts';
 import { Protector } from './protector.ts';
 import type { PathInUse, RouteStatus } from './route-runner.ts';
 import { Routes } from './routes.ts';
@@ -29,10 +29,19 @@ export interface RelayStatus extends RelayCounts {
   readonly pid: number;
 }
 
+/** What is known from before, and who is to watch. */
+export interface Memory {
+  /** A link is about to start: it may be told how it last stood. */
+  follow(link: Link): void;
+  /** The path that a group had in use in the daemon before this one. */
+  inUse(group: string): PathInUseBefore | undefined;
+}
+
 const NOTHING: Config = { links: {}, groups: {}, relays: {}, routes: {}, respond: [], protect: [] };
 
 export class Supervisor {
   readonly #log: EventLog;
+  readonly #memory: Memory | undefined;
   readonly #links = new Map<string, Link>();
   readonly #groups = new Map<string, GroupRunner>();
   readonly #relays = new Map<string, Relay>();
@@ -46,8 +55,9 @@ export class Supervisor {
   /** Where each path of each group leads. */
   #targets: ReadonlyMap<string, ReturnType<typeof pathTargets>> = new Map();
 
-  constructor(log: EventLog) {
+  constructor(log: EventLog, memory?: Memory) {
     this.#log = log;
+    this.#memory = memory;
   }
 
   /**
@@ -107,6 +117,11 @@ export class Supervisor {
     return [...this.#groups.values()].map((group) => group.status());
   }
 
+  /** Each group's path in use. */
+  *pathsInUse(): Generator<readonly [group: string, inUse: PathInUseBefore]> {
+    for (const [name, group] of this.#groups) yield [name, group.inUse()];
+  }
+
   relayStatuses(): RelayStatus[] {
     return [...this.#relays].map(([name, relay]) => {
       const {
@@ -133,7 +148,7 @@ export class Supervisor {
   /** Links and groups change in one turn, so that relays always find a path to take. */
   #applyLinks(now: Config, next: Config): Error[] {
     const failures: Error[] = [];
-    const inUse = new Map([...this.#groups].map(([name, group]) => [name, group.active]));
+    const inUse = new Map(this.pathsInUse());
     for (const name of this.#staleGroups(now, next)) this.#stop(this.#groups, name);
     const drained = this.links().filter(({ state }) => state === 'drained');
     const stayOut = new Set(drained.map(({ name }) => name));
@@ -148,7 +163,7 @@ export class Supervisor {
     }
     for (const name of Object.keys(next.groups)) {
       if (this.#groups.has(name)) continue;
-      this.#startGroup(name, next, inUse.get(name) ?? this.#routes.inUse(next, name));
+      this.#startGroup(name, next, inUse.get(name) ?? this.#inUseBefore(name, next));
     }
     return failures;
   }
@@ -161,6 +176,14 @@ export class Supervisor {
       if (paths.some((path) => linksOf(path).some((link) => links.has(link)))) stale.add(name);
     }
     return [...stale];
+  }
+
+  /** Where traffic goes by the kernel's routes counts before what a daemon before this one knew. */
+  #inUseBefore(name: string, config: Config): PathInUseBefore | undefined {
+    const known = this.#memory?.inUse(name);
+    const active = this.#routes.inUse(config, name);
+    if (active === undefined || active === known?.active) return known;
+    return { active, since: new Date().toISOString(), why: 'start' };
   }
 
   async #startResponder(listen: string, config: Config): Promise<void> {
@@ -182,17 +205,19 @@ export class Supervisor {
     const link = createLink(url, timing, `links.${name}`, name);
     link.on('state', (event) => this.#log.append(event));
     link.on('note', (event) => this.#log.append(event));
+    this.#memory?.follow(link);
     if (drained) link.drain();
     link.start();
     this.#links.set(name, link);
   }
 
   /** A group made anew stays on the path it had in use, if that is still one of its paths. */
-  #startGroup(name: string, config: Config, inUse: string | undefined): void {
+  #startGroup(name: string, config: Config, before: PathInUseBefore | undefined): void {
     const paths = config.groups[name]?.paths ?? [];
     const names = new Set(paths.flatMap(linksOf));
     const links = [...names].flatMap((link) => this.#links.get(link) ?? []);
-    const runner = new GroupRunner(name, { ...groupConfig(config, name), inUse }, links, {
+    const kept = before === undefined ? {} : goOn(before);
+    const runner = new GroupRunner(name, { ...groupConfig(config, name), ...kept }, links, {
       note: (text) => this.#noteOf(name, text),
       switched: (from, to, why) => this.#moveFlows(name, from, to, why),
       joined: (path) => this.#relaysOf(name, (relay) => relay.enter(path)),
@@ -200,8 +225,9 @@ export class Supervisor {
       flowsOn: (path) => this.#oldFlows(name, path),
     });
     this.#groups.set(name, runner);
-    if (inUse !== undefined && inUse !== runner.active) {
-      this.#moveFlows(name, inUse, runner.active, `${inUse} is no path of the group any more`);
+    if (before !== undefined && before.active !== runner.active) {
+      const why = `${before.active} is no path of the group any more`;
+      this.#moveFlows(name, before.active, runner.active, why);
     }
     runner.start();
   }

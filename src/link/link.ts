@@ -101,6 +101,19 @@ interface LinkEvents {
   error: [Error];
 }
 
+/** Many links have something to tell within one millisecond, and to write it costs more than the rest. */
+let writtenMs = Number.NaN;
+let written = '';
+
+function isoNow(): string {
+  const nowMs = Date.now();
+  if (nowMs !== writtenMs) {
+    writtenMs = nowMs;
+    written = new Date(nowMs).toISOString();
+  }
+  return written;
+}
+
 export abstract class Link extends EventEmitter<LinkEvents> {
   readonly identity: LinkIdentity;
   readonly facts: LinkFacts;
@@ -114,6 +127,7 @@ export abstract class Link extends EventEmitter<LinkEvents> {
   #evidence: Evidence = {};
   #rttMs: number | null = null;
   #trouble: string | undefined;
+  #recalled: { readonly state: LinkState; readonly since: string } | undefined;
   protected local: string | null = null;
   protected remote: string | null = null;
 
@@ -131,6 +145,15 @@ export abstract class Link extends EventEmitter<LinkEvents> {
 
   get state(): LinkState {
     return this.#state;
+  }
+
+  /**
+   * Before `start`: how it stood when it was last watched. Drained, it stays drained; and if the
+   * first thing observed is what it was, it has been so `since` then.
+   */
+  recall(state: LinkState, since: string): void {
+    this.#recalled = { state, since };
+    if (state === 'drained') this.drain();
   }
 
   /** Opens sockets and starts the clocks. Throws `SystemError` if this machine cannot. */
@@ -262,7 +285,8 @@ export abstract class Link extends EventEmitter<LinkEvents> {
     const from = this.#state;
     const happening = this.#happening();
     this.#state = to;
-    this.#since = happening.at;
+    this.#since = this.#recalled?.state === to ? this.#recalled.since : happening.at;
+    this.#recalled = undefined;
     this.#reason = reason;
     this.#evidence = evidence;
     const { detectsWithinMs } = this;
@@ -278,6 +302,6 @@ export abstract class Link extends EventEmitter<LinkEvents> {
   }
 
   #happening(): Happening {
-    return { at: new Date().toISOString(), link: this.name };
+    return { at: isoNow(), link: this.name };
   }
 }

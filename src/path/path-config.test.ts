@@ -115,4 +115,14 @@ suite('group config', () => {
     assert.equal(new PathGroup({ paths: two, inUse: 'b' }, 0).active, 'b');
     assert.equal(new PathGroup({ paths: two, inUse: 'c' }, 0).active, 'a');
   });
+
+  test('goes on since when and why a path was in use, and begins anew where it is gone', () => {
+    const before = { inUseSince: -5_000, inUseWhy: 'b is down' };
+    const told = (inUse: string) => {
+      const group = new PathGroup({ paths: [{ name: 'a' }], inUse, ...before }, 10);
+      return [group.active, group.activeSince, group.activeWhy];
+    };
+    assert.deepEqual(told('a'), ['a', -5_000, 'b is down']);
+    assert.deepEqual(told('c'), ['a', 10, 'start']);
+  });
 });

@@ -3,6 +3,7 @@
  * knows numbers and names only; what they cause is in `path-health.ts` and `path-group.ts`.
  * @module
  */
+import type { Instant } from '../time/instant.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { type QualityLimits, type QualityOptions, readQuality } from './quality.ts';
 
@@ -97,6 +98,10 @@ export interface PathGroupConfig extends Loose<Omit<PathOptions, 'quality'>> {
    * if it is none of the paths: the best of them.
    */
   readonly inUse?: string | undefined;
+  /** Since when `inUse` has been in use, if that is known. Default: now. */
+  readonly inUseSince?: Instant | undefined;
+  /** Why, in the words of then. Default: `start`. */
+  readonly inUseWhy?: string | undefined;
 }
 
 /** All of it may be left out. */

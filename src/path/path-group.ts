@@ -62,7 +62,7 @@ export class PathGroup {
   readonly #outputs: PathGroupOutput[] = [];
   #active: GroupMember;
   #activeSince: Instant;
-  #activeWhy = 'start';
+  #activeWhy: string;
   #observedSince: Instant;
   #cause: Cause | undefined;
   /** Who could not be verified in this round of failover. */
@@ -88,7 +88,8 @@ export class PathGroup {
     const inUse = this.#members.find(({ name }) => name === config.inUse);
     const best = this.#ranked.find(({ drained }) => !drained);
     this.#active = inUse ?? (best as GroupMember);
-    this.#activeSince = now;
+    this.#activeSince = (inUse && config.inUseSince) ?? now;
+    this.#activeWhy = (inUse && config.inUseWhy) ?? 'start';
     this.#observedSince = now;
     this.#shares = new PathShares(options, this.#members);
     this.#shares.handleSwitch(undefined, this.#active, now);

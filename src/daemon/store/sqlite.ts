@@ -1,0 +1,6 @@
+/**
+ * SQLite as Node has it, for the files of the store.
+ * @module
+ */
+// biome-ignore lint/correctness/noUnresolvedImports: the linter's list of Node's modules lacks it
+export { DatabaseSync, type StatementSync } from 'node:sqlite';
