@@ -130,6 +130,17 @@ daemonCommand('events', 'what happened', 'linkhold events --link db --limit 20')
   .option('--since <id>', 'only events after this id')
   .action(async (flags) => end(await (await import('./events.ts')).events(flags)));
 
+command(
+  'notify [channel]',
+  'send a test message by each channel of a configuration',
+  'linkhold notify --test ops --config linkhold.yaml',
+)
+  .requiredOption('--test', 'send it; there is nothing else to do')
+  .option('--config <file>', 'the configuration', 'linkhold.yaml')
+  .action(async (channel: string | undefined, flags) =>
+    end(await (await import('./notify.ts')).notify(channel, flags)),
+  );
+
 /** One line on stderr. */
 function complain(text: string): void {
   process.stderr.write(`linkhold: ${plain(text.trim().replaceAll(/\s+/g, ' '))}\n`);

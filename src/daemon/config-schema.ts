@@ -7,10 +7,13 @@ import { z } from 'zod';
 import { MOST_RULES } from '../host/rule.ts';
 import type { ProfileName, TimingInput } from '../keepalive/timing.ts';
 import { OLD_FLOWS, type OldFlows } from '../relay/relay.ts';
+import { type NotifyEntry, notifySchema, tagsSchema } from './notify/notify-schema.ts';
 
 /** One link: its URL, and its timing as everywhere. */
 export interface LinkEntry extends TimingInput {
   readonly url: string;
+  /** Names by which rules of `notify` find it. */
+  readonly tags?: readonly string[] | undefined;
 }
 
 /** One path of a group. */
@@ -137,6 +140,7 @@ export interface Config {
   readonly routes: Readonly<Record<string, RouteEntry>>;
   readonly respond: readonly ResponderEntry[];
   readonly protect: readonly ProtectEntry[];
+  readonly notify?: NotifyEntry | undefined;
 }
 
 const PROFILE_NAMES: readonly [ProfileName, ...ProfileName[]] = [
@@ -168,6 +172,7 @@ const link = z.strictObject({
   url: z.string(),
   ...timing,
   beat: duration.optional(),
+  tags: tagsSchema.optional(),
 });
 
 const protect = z.strictObject({
@@ -252,4 +257,5 @@ export const configSchema: z.ZodType<Config> = z.strictObject({
   routes: section(z.record(name, route), {}),
   respond: section(z.array(responder).max(1_000), []),
   protect: section(z.array(protect).max(MOST_RULES), []),
+  notify: notifySchema.optional(),
 });

@@ -9,7 +9,9 @@ import { parseAddress } from './address.ts';
 import { buildApi } from './api.ts';
 import { ApiGuard } from './api-guard.ts';
 import { loadConfig } from './config.ts';
+import type { Config } from './config-schema.ts';
 import { EventLog } from './event-log.ts';
+import { Notifier } from './notify/notifier.ts';
 import { ensureToken } from './state-dir.ts';
 import { Supervisor } from './supervisor.ts';
 
@@ -25,12 +27,14 @@ export class Daemon {
   readonly log: EventLog = new EventLog();
   readonly #options: DaemonOptions;
   readonly #supervisor = new Supervisor(this.log);
+  readonly #notifier: Notifier;
   #api: FastifyInstance | undefined;
   #reloading: Promise<void> = Promise.resolve();
   #stopping = false;
 
   constructor(options: DaemonOptions) {
     this.#options = options;
+    this.#notifier = new Notifier(options.stateDir, this.log, this.#supervisor);
   }
 
   /**
@@ -61,7 +65,7 @@ export class Daemon {
       );
     }
     try {
-      const applied = this.#supervisor.apply(config);
+      const applied = this.#apply(config);
       this.#reloading = applied.catch(() => undefined);
       await applied;
     } catch (error) {
@@ -76,7 +80,7 @@ export class Daemon {
    */
   reload(): Promise<void> {
     const run = async () => {
-      if (!this.#stopping) await this.#supervisor.apply(loadConfig(this.#options.file));
+      if (!this.#stopping) await this.#apply(loadConfig(this.#options.file));
     };
     const result = this.#reloading.then(run);
     this.#reloading = result.catch(() => undefined);
@@ -87,7 +91,17 @@ export class Daemon {
   async stop(): Promise<void> {
     this.#stopping = true;
     await this.#reloading;
+    this.#notifier.stop();
     await this.#supervisor.close();
     await this.#api?.close();
+  }
+
+  /** What could be started is told of, also where something else could not. */
+  async #apply(config: Config): Promise<void> {
+    try {
+      await this.#supervisor.apply(config);
+    } finally {
+      this.#notifier.apply(config);
+    }
   }
 }
