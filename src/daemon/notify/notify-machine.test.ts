@@ -188,6 +188,10 @@ suite('what a rule tells', () => {
       .enter('suspect', 'a');
     rig.pass(MINUTE).enter('up', 'a').pass(MINUTE);
     assert.deepEqual(rig.story, ['20s a suspect', '80s a down', '240s a back']);
+    assert.deepEqual(
+      rig.outputs.map(({ closed }) => closed.length),
+      [0, 0, 1],
+    );
     const back = rig.outputs[2]?.notices[0];
     assert.deepEqual(back?.ended, { suspect: isoAt(0), down: isoAt(MINUTE) });
   });
@@ -389,6 +393,21 @@ suite('groups and uplinks', () => {
     assert.deepEqual(drained.story, ['20s a down']);
   });
 
+  test('falls with an uplink, whoever fell first, make no link flap', () => {
+    for (const [first, second] of [
+      ['up1', 'a'],
+      ['a', 'up1'],
+    ] as const) {
+      const rule = { on: ['flapping'] as const, links: ['a'] };
+      const rig = new Rig({ rule, links: LINKS, groups: BEHIND }).enter('up', ...LINKS);
+      for (let falls = 0; falls < 6; falls += 1) {
+        rig.enter('down', first).pass(SECOND).enter('down', second).pass(SECOND);
+        rig.enter('up', 'a', 'up1').pass(SECOND);
+      }
+      assert.deepEqual(rig.pass(MINUTE).story, []);
+    }
+  });
+
   test('two links that lie behind each other are both told', () => {
     const paths = [
       { links: ['a'], atLeast: 1, behind: 'b' },
@@ -419,6 +438,8 @@ suite('quiet times', () => {
       .enter('up', 'a')
       .pass(20 * MINUTE);
     assert.deepEqual(rig.story, ['20s a down', '600s (quiet) a back']);
+    rig.enter('down', 'a').pass(MINUTE);
+    assert.equal(rig.story[2], '1340s a down');
   });
 });
 

@@ -28,7 +28,7 @@ export function titleOf({ notices }: Message): string {
 export function linesOf({ notices, afterQuiet }: Message): string[] {
   const lines = afterQuiet ? ['After a quiet time:'] : [];
   for (const notice of notices.slice(0, MOST_LINES)) {
-    lines.push(line(sentenceOf(notice)));
+    lines.push(sentenceOf(notice));
     const { behind } = notice;
     if (behind === undefined) continue;
     lines.push(line(`behind it: ${listOf(behind.names.slice(0, MOST_NAMES), behind.count)}`));
@@ -46,6 +46,10 @@ export function gravityOf({ notices }: Message): 'bad' | 'warning' | 'good' {
 
 /** One fact as a sentence with its evidence. */
 export function sentenceOf(notice: Notice): string {
+  return line(sentence(notice));
+}
+
+function sentence(notice: Notice): string {
   const { kind, since, reason, evidence, why, ended } = notice;
   const head = `${notice.of} ${headOf(notice)}`;
   if (kind === 'test') return 'This is a test message; nothing has happened.';
