@@ -16,8 +16,8 @@ const FORGOTTEN_MS = 365 * 86_400_000;
 const SWITCH_SHOWN_MS = 300_000;
 
 /**
- * One event for each incident that begins or goes on, and one for each that ended. What belongs to no
- * incident (a switch) is an event of its own that nobody needs to end.
+ * One event for each incident that begins or goes on, and one for each that ended. What is a moment
+ * and no incident (a switch, a test) begins and ends at once.
  */
 export function pagerDutyEvents(message: Message, routingKey: string): object[] {
   const event = { routing_key: routingKey, client: 'Linkhold' };
@@ -46,8 +46,8 @@ export function pagerDutyEvents(message: Message, routingKey: string): object[] 
       },
     };
   });
-  const test = message.notices.some(({ kind }) => kind === 'test') ? [message.id] : [];
-  const ends = [...message.closed, ...test].map((incident) => {
+  const moments = byIncident.has(message.id) ? [message.id] : [];
+  const ends = [...message.closed, ...moments].map((incident) => {
     return { ...event, event_action: 'resolve', dedup_key: incident };
   });
   return [...triggers, ...ends];

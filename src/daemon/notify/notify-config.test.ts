@@ -45,6 +45,10 @@ suite('the notify section', () => {
     assert.deepEqual(notify?.rules, { r: { to: ['c'] } });
   });
 
+  test('the example is accepted', () => {
+    loadConfig(path.join(import.meta.dirname, '../../../examples/notify.yaml'));
+  });
+
   test('what is wrong is one line with its place and how to mend it', () => {
     const command = '{ type: command, command: [x] }';
     for (const [text, what] of [
