@@ -85,8 +85,9 @@ function jsonChannel(target: Target, payloads: (message: Message) => object[]): 
 function httpChannel(target: Target, requests: (message: Message) => HttpRequest[]): Channel {
   const send = async (message: Message, signal: AbortSignal) => {
     let answer = 'nothing to send';
-    for (const request of requests(message)) {
-      const headers = { ...request.headers, 'idempotency-key': `"${message.id}"` };
+    for (const [index, request] of requests(message).entries()) {
+      const key = index === 0 ? message.id : `${message.id}/${index}`;
+      const headers = { ...request.headers, 'idempotency-key': `"${key}"` };
       answer = await post(target, { ...request, headers }, signal);
     }
     return answer;

@@ -40,12 +40,17 @@ export function targetOf(entry: HttpEntry, where: string, defaultUrl?: string): 
     throw new UsageError('bad-config', `${place}: not a URL; write https://HOST/PATH`);
   }
   const headers = new Headers({ 'user-agent': 'linkhold' });
-  const secrets = [text, url.pathname + url.search, ...url.pathname.split('/'), url.search];
+  // Short pieces such as `api` are no secrets and would make answers unreadable.
+  const pieces = [text, url.pathname + url.search, ...url.pathname.split('/'), url.search];
+  const secrets = pieces.filter((piece) => piece.length >= 8);
   const token = readSecret(entry, 'token', where);
   if (url.username !== '' || url.password !== '') {
-    const login = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+    const login = decoded(`${url.username}:${url.password}`);
+    if (login === undefined) {
+      throw new UsageError('bad-config', `${place}: write a % in a login as %25`);
+    }
     headers.set('authorization', `Basic ${Buffer.from(login).toString('base64')}`);
-    secrets.push(url.password);
+    secrets.push(url.password, login);
     url.username = '';
     url.password = '';
   }
@@ -56,8 +61,15 @@ export function targetOf(entry: HttpEntry, where: string, defaultUrl?: string): 
     headers.set('authorization', `Bearer ${token}`);
     secrets.push(token);
   }
-  // Short pieces such as `api` are no secrets and would make answers unreadable.
-  return { url, headers, secrets: secrets.filter((secret) => secret.length >= 8) };
+  return { url, headers, secrets };
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Resolves with the answer in one line, if it is one of success. Rejects with `DeliveryError`. */
@@ -71,7 +83,12 @@ export async function post(
   let target = url;
   for (let redirects = 0; ; redirects += 1) {
     const { method, body } = request;
-    const response = await attempt(target, { method, body, headers: all }, signal);
+    const response = await fetch(target, {
+      ...{ method, body, headers: all, signal },
+      redirect: 'manual',
+    }).catch((error: Error) => {
+      throw new DeliveryError(`${url.host}: ${describeFailure(error, signal, secrets)}`);
+    });
     const answer = quote(await readSome(response), secrets);
     const { status } = response;
     const said = `${url.host} answered ${status}${answer === '' ? '' : `: ${answer}`}`;
@@ -89,22 +106,10 @@ export async function post(
   }
 }
 
-async function attempt(
-  url: URL,
-  init: { readonly method: string; readonly body: string; readonly headers: Headers },
-  signal: AbortSignal,
-): Promise<Response> {
-  try {
-    return await fetch(url, { ...init, signal, redirect: 'manual' });
-  } catch (error) {
-    throw new DeliveryError(`${url.host}: ${describeFailure(error, signal)}`);
-  }
-}
-
-function describeFailure(error: unknown, signal: AbortSignal): string {
+function describeFailure(error: Error, signal: AbortSignal, secrets: readonly string[]): string {
   if (signal.aborted) return 'no answer in time';
-  const cause = (error as Error).cause as NodeJS.ErrnoException | undefined;
-  return cause?.code ?? cause?.name ?? 'no answer';
+  const cause = error.cause as NodeJS.ErrnoException | undefined;
+  return cause?.code ?? quote(cause?.message ?? 'no answer', secrets);
 }
 
 async function readSome(response: Response): Promise<string> {

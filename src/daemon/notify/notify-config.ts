@@ -83,17 +83,10 @@ function coversOf({ links, groups, tags }: RuleEntry): (thing: Thing) => boolean
   if (links === undefined && groups === undefined && tags === undefined) return () => true;
   const fits = (patterns: readonly string[] | undefined, name: string) =>
     patterns?.some((pattern) => matches(pattern, name)) ?? false;
-  const covered = ({ of, name, tags: own }: Thing) =>
+  return ({ of, name, tags: own }) =>
     of === 'group'
       ? fits(groups, name)
       : fits(links, name) || own.some((tag) => tags?.includes(tag));
-  // Looked up at each change of each link; names do not change.
-  const known = new WeakMap<Thing, boolean>();
-  return (thing) => {
-    const answer = known.get(thing) ?? covered(thing);
-    known.set(thing, answer);
-    return answer;
-  };
 }
 
 /** Whether a name fits a pattern, in which `*` stands for any characters. */

@@ -41,6 +41,10 @@ interface Path {
   readonly behind: Thing | undefined;
 }
 
+/** Of the many links without groups and uplinks. */
+const NONE: ReadonlySet<Thing> = new Set();
+const UNKNOWN: LinkNews = { state: 'unknown', at: '', reason: 'not-observed', evidence: {} };
+
 /** A link or a group, as it stands. */
 export class Thing {
   readonly of: 'link' | 'group';
@@ -49,15 +53,15 @@ export class Thing {
   /** Its falls; those that a dead uplink explains are not its own. */
   readonly damping: Damping = new Damping(1);
   /** Uplinks of a link. */
-  readonly behind: Set<Thing> = new Set<Thing>();
+  behind: ReadonlySet<Thing> = NONE;
   /** What lies behind it. */
-  readonly below: Set<Thing> = new Set<Thing>();
+  below: ReadonlySet<Thing> = NONE;
   /** Groups with paths of this link. */
-  readonly groups: Set<Thing> = new Set<Thing>();
-  readonly paths: Path[] = [];
+  groups: ReadonlySet<Thing> = NONE;
+  paths: readonly Path[] = [];
   state: LinkState = 'unknown';
   since: Instant;
-  news: LinkNews = { state: 'unknown', at: '', reason: 'not-observed', evidence: {} };
+  news: LinkNews = UNKNOWN;
   /** When its uplink was last down. */
   excusedUntil: Instant = Number.NEGATIVE_INFINITY;
   active = '';
@@ -108,19 +112,12 @@ export class Picture {
       group.active = active;
       group.why = why;
       group.switchedIso = since;
-      for (const { links: names, atLeast, behind } of paths) {
-        const uplink = things.get(`link:${behind}`);
-        const path = { links: names.flatMap((n) => things.get(`link:${n}`) ?? []), atLeast };
-        group.paths.push({ ...path, behind: uplink });
-        for (const link of path.links) {
-          link.groups.add(group);
-          if (uplink !== undefined && uplink !== link) {
-            link.behind.add(uplink);
-            uplink.below.add(link);
-          }
-        }
-      }
-      for (const { behind } of group.paths) behind?.below.add(group);
+      group.paths = paths.map(({ links: names, atLeast, behind }) => ({
+        links: names.flatMap((link) => things.get(`link:${link}`) ?? []),
+        atLeast,
+        behind: things.get(`link:${behind}`),
+      }));
+      relate(group);
     }
     this.things = things;
   }
@@ -154,6 +151,25 @@ export class Picture {
     group.switchedAt = now;
     group.switchedIso = at;
     return group;
+  }
+}
+
+function including(set: ReadonlySet<Thing>, thing: Thing): ReadonlySet<Thing> {
+  return set === NONE ? new Set([thing]) : (set as Set<Thing>).add(thing);
+}
+
+/** Tells links of their groups, and of what they lie behind. */
+function relate(group: Thing): void {
+  for (const { links, behind } of group.paths) {
+    for (const link of links) {
+      link.groups = including(link.groups, group);
+      if (behind === undefined || behind === link) continue;
+      link.behind = including(link.behind, behind);
+      behind.below = including(behind.below, link);
+    }
+  }
+  for (const { behind } of group.paths) {
+    if (behind !== undefined) behind.below = including(behind.below, group);
   }
 }
 

@@ -58,7 +58,7 @@ export interface RuleOutput {
 /** So many facts a message at most; what is more goes by the next. */
 const MOST_NOTICES = 500;
 const MOST_NAMES = 100;
-const NOTHING: Told = { troubles: {} };
+const NEVER: Memory = { told: { troubles: {} }, agoMs: 0 };
 
 interface Entry extends Waiter {
   readonly thing: Thing;
@@ -88,18 +88,24 @@ export class Rule {
   constructor(config: RuleConfig, things: Iterable<Thing>, now: Instant) {
     this.#config = config;
     this.#observedSince = now;
-    const known = new Map(config.memory);
+    const unknown = new Map(config.memory);
     for (const thing of things) {
       if (!config.covers(thing)) continue;
-      const { told, agoMs } = known.get(thing.key) ?? { told: NOTHING, agoMs: 0 };
-      known.delete(thing.key);
-      const path = told.path ?? (thing.of === 'group' ? thing.active : undefined);
-      const entry = { thing, told: { ...told, path }, toldAt: now - agoMs, deadline: 0, slot: -1 };
+      const { told, agoMs } = unknown.get(thing.key) ?? NEVER;
+      unknown.delete(thing.key);
+      const path = told.path ?? thing.active;
+      const entry = {
+        thing,
+        told: thing.of === 'link' ? told : { ...told, path },
+        toldAt: now - agoMs,
+        deadline: 0,
+        slot: -1,
+      };
       this.#entries.set(thing, entry);
       this.#count(told.incident, 1);
       this.#arm(entry, now);
     }
-    for (const [key, { told }] of known) {
+    for (const [key, { told }] of unknown) {
       this.#gone.set(key, told);
       this.#count(told.incident, 1);
     }
@@ -194,7 +200,7 @@ export class Rule {
       uplink !== undefined &&
       uplink !== thing &&
       this.#config.on.has('down') &&
-      this.#config.covers(uplink) &&
+      this.#entries.has(uplink) &&
       (uplink.state === 'down' || (uplink.state === 'suspect' && thing.state === 'down'));
     if (thing.of === 'link') return [...thing.behind].some(explains) && !isLoop(thing);
     return thing.state === 'down' && thing.paths.every(({ behind }) => explains(behind));
