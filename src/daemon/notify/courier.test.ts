@@ -136,6 +136,19 @@ suite('a courier', () => {
     assert.equal(attempts.length, 2);
   });
 
+  test('one more message does not shorten the wait after a failure', async (t) => {
+    const { outbox, courier, attempts, pass } = rig(t, async () => {
+      throw new DeliveryError('answered 500');
+    });
+    courier.add(keep(outbox, 'a'));
+    await settle();
+    courier.add(keep(outbox, 'b'));
+    await pass(999);
+    assert.deepEqual(attempts, ['a']);
+    await pass(1_001);
+    assert.deepEqual(attempts, ['a', 'a']);
+  });
+
   test('leaves a channel that never ends its attempt after 10 s, and tries again', async (t) => {
     const { outbox, courier, attempts, notes, pass } = rig(t, (_, attempt) =>
       attempt === 1 ? new Promise(() => undefined) : Promise.resolve('ok'),
