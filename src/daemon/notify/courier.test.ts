@@ -256,6 +256,23 @@ suite('the outbox', () => {
     outbox.keep(messageOf('a'), ['x'], 'r', []);
   });
 
+  test('so is one that is damaged in the middle', (t) => {
+    const directory = temporaryDirectory(t);
+    const file = path.join(directory, 'notify.sqlite');
+    const first = open(directory);
+    const channels = Array.from({ length: 2_000 }, (_, index) => `c${index}`);
+    first.keep(messageOf('a'), channels, 'r', []);
+    first.close();
+    const bytes = readFileSync(file);
+    assert(bytes.length > 40_000, `${bytes.length}`);
+    writeFileSync(file, bytes.fill(0xa5, 8_192, bytes.length - 8_192));
+    const notes: string[] = [];
+    const outbox = open(directory, notes);
+    t.after(() => outbox.close());
+    assert.match(notes[0] ?? '', /was damaged/);
+    assert.deepEqual(outbox.queued('c1000'), []);
+  });
+
   test('two daemons cannot share it, nor one use a directory that is not there', (t) => {
     const directory = temporaryDirectory(t);
     const outbox = open(directory);

@@ -163,6 +163,8 @@ function open(file: string): DatabaseSync {
   const database = new DatabaseSync(file);
   try {
     database.exec(TABLES);
+    const found = database.prepare('PRAGMA quick_check(1)').get()?.['quick_check'];
+    if (found !== 'ok') throw Object.assign(new Error(`${found}`), { errcode: DAMAGED[0] });
     return database;
   } catch (error) {
     database.close();
