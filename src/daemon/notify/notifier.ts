@@ -62,7 +62,7 @@ export class Notifier {
       this.#couriers.delete(name);
     }
     for (const [name, count] of outbox.keepOnly(Object.keys(channels), Object.keys(rules))) {
-      this.#note(`notify: ${name} is no channel any more; ${count} messages for it are dropped`);
+      this.#note(`notify: ${name} is no channel any more; messages dropped with it: ${count}`);
     }
     for (const [name, channel] of made) {
       const courier = this.#couriers.get(name);
