@@ -188,6 +188,16 @@ command(
   'the JSON Schema of the configuration file, for editors',
   'linkhold schema > linkhold.schema.json',
 ).action(async () => end((await import('./schema.ts')).schema()));
+command(
+  'notify [channel]',
+  'send a test message by each channel of a configuration',
+  'linkhold notify --test ops --config linkhold.yaml',
+)
+  .requiredOption('--test', 'send it; there is nothing else to do')
+  .option('--config <file>', 'the configuration', 'linkhold.yaml')
+  .action(async (channel: string | undefined, flags) =>
+    end(await (await import('./notify.ts')).notify(channel, flags)),
+  );
 
 /** One line on stderr. */
 function complain(text: string): void {

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { MOST_RULES } from '../host/rule.ts';
 import type { ProfileName, TimingInput } from '../keepalive/timing.ts';
 import { OLD_FLOWS, type OldFlows } from '../relay/relay.ts';
+import { type NotifyEntry, notifySchema } from './notify/notify-schema.ts';
 
 /** One link: its URL, and its timing as everywhere. */
 export interface LinkEntry extends TimingInput {
@@ -99,6 +100,7 @@ export interface Config {
   readonly routes: Readonly<Record<string, RouteEntry>>;
   readonly respond: readonly ResponderEntry[];
   readonly protect: readonly ProtectEntry[];
+  readonly notify?: NotifyEntry | undefined;
 }
 
 const PROFILE_NAMES: readonly [ProfileName, ...ProfileName[]] = [
@@ -374,4 +376,5 @@ export const configSchema: z.ZodType<Config> = z.strictObject({
     [],
     'Keepalive for connections of other programs on this machine, existing ones and those to come.',
   ),
+  notify: notifySchema.optional().describe('Who is told of what, and how.'),
 } satisfies Shape<Config>);

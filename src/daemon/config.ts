@@ -16,6 +16,7 @@ import { placeOf, UsageError } from '../time/usage-error.ts';
 import { type Address, parseAddress } from './address.ts';
 import { type Config, configSchema, NAME } from './config-schema.ts';
 import { groupConfig, inWordsOfTheFile } from './group-config.ts';
+import { checkNotify } from './notify/notify-config.ts';
 import { routeConfigs } from './route-config.ts';
 import { YamlSource } from './yaml-source.ts';
 
@@ -83,13 +84,23 @@ export function parseConfig(text: string, file: string): Config {
 
 /** Names are keys, and a schema sees keys too late: `__proto__` would vanish before it looks. */
 function refuseBadNames(value: unknown, source: YamlSource): void {
-  for (const section of ['links', 'groups', 'relays', 'routes']) {
-    const entries: unknown = (value as Record<string, unknown>)[section];
+  for (const section of [
+    'links',
+    'groups',
+    'relays',
+    'routes',
+    'notify.channels',
+    'notify.rules',
+  ]) {
+    const keys = section.split('.');
+    const within = (outer: unknown, key: string) =>
+      (outer as Record<string, unknown> | null)?.[key];
+    const entries = keys.reduce<unknown>(within, value);
     if (typeof entries !== 'object' || entries === null || Array.isArray(entries)) continue;
     for (const name of Reflect.ownKeys(entries).map(String)) {
       if (NAME.test(name)) continue;
       const text = 'not a name; write letters, digits, "_" and "-", at most 64';
-      source.fail(source.offsetOfKey([section], name), `${section}.${name}: ${text}`);
+      source.fail(source.offsetOfKey(keys, name), `${section}.${name}: ${text}`);
     }
   }
 }
@@ -140,6 +151,7 @@ function buildAll(config: Config): void {
   }
   routeConfigs(config);
   protectRules(config);
+  checkNotify(config);
 }
 
 function checkGroup(config: Config, name: string): void {

@@ -13,9 +13,11 @@ import type { TlsFiles } from './api/context.ts';
 import { ApiGuard } from './api/guard.ts';
 import { checkTls, renewTls } from './api/server.ts';
 import { loadConfig } from './config.ts';
+import type { Config } from './config-schema.ts';
 import { EventLog } from './event-log.ts';
 import { LoopWatch } from './loop-watch.ts';
 import { Metrics } from './metrics/metrics.ts';
+import { Notifier } from './notify/notifier.ts';
 import { ensureToken } from './state-dir.ts';
 import { Recorder } from './store/recorder.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
@@ -40,6 +42,7 @@ export class Daemon {
   readonly #options: DaemonOptions;
   readonly #supervisor: Supervisor;
   readonly #recorder: Recorder;
+  readonly #notifier: Notifier;
   readonly #loop = new LoopWatch();
   #lock: StateLock | undefined;
   #api: FastifyInstance | undefined;
@@ -63,6 +66,7 @@ export class Daemon {
       flush: () => this.log.flush(),
       note,
     });
+    this.#notifier = new Notifier(options.stateDir, this.log, this.#supervisor);
   }
 
   /**
@@ -81,7 +85,7 @@ export class Daemon {
     this.#loop.start();
     this.#recorder.start();
     try {
-      const applied = this.#supervisor.apply(config);
+      const applied = this.#apply(config);
       this.#reloading = applied.catch(() => undefined);
       await applied;
     } catch (error) {
@@ -98,7 +102,7 @@ export class Daemon {
     const run = async () => {
       if (this.#stopping) return;
       const tls = this.#readTls();
-      await this.#supervisor.apply(loadConfig(this.#options.file));
+      await this.#apply(loadConfig(this.#options.file));
       if (tls !== undefined && this.#api !== undefined) renewTls(this.#api.server, tls);
     };
     const result = this.#reloading.then(run);
@@ -118,6 +122,7 @@ export class Daemon {
     this.#stopping = true;
     await this.#reloading;
     this.#loop.stop();
+    this.#notifier.stop();
     // While links and groups still stand as they are to be remembered.
     await this.#recorder.stop();
     this.log.flush();
@@ -205,5 +210,14 @@ export class Daemon {
 
   #note(text: string): void {
     this.log.append({ at: new Date().toISOString(), type: 'note', text });
+  }
+
+  /** What could be started is told of, also where something else could not. */
+  async #apply(config: Config): Promise<void> {
+    try {
+      await this.#supervisor.apply(config);
+    } finally {
+      this.#notifier.apply(config);
+    }
   }
 }

@@ -61,10 +61,11 @@ export class Supervisor {
   }
 
   /**
-   * Makes what runs equal to `next`. Listeners that cannot be opened and rules that cannot be kept are told together, as one
+   * Makes what runs equal to `config`. Listeners that cannot be opened and rules that cannot be kept are told together, as one
    * `SystemError` at the end; everything else runs then.
    */
-  async apply(next: Config): Promise<void> {
+  async apply(config: Config): Promise<void> {
+    const next = untagged(config);
     const now = this.#config;
     this.#config = next;
     const failures: Error[] = [];
@@ -296,6 +297,12 @@ export class Supervisor {
   #note(text: string): void {
     this.#log.append({ at: new Date().toISOString(), type: 'note', text });
   }
+}
+
+/** Tags change nothing of what runs. */
+function untagged(config: Config): Config {
+  const links = Object.entries(config.links).map(([name, { tags: _, ...link }]) => [name, link]);
+  return { ...config, links: Object.fromEntries(links) };
 }
 
 /** Names whose entry is gone or another one. */

@@ -9,7 +9,8 @@ import type { PathConfig, PathOptions } from './path-config.ts';
 import { PathHealth } from './path-health.ts';
 
 /** How willingly traffic is put on a path, best first; never on an `unfit` one. */
-export type Standing = 'eligible' | 'flapping' | 'held' | 'poor' | 'drained' | 'unfit';
+export const STANDINGS = ['eligible', 'flapping', 'held', 'poor', 'drained', 'unfit'] as const;
+export type Standing = (typeof STANDINGS)[number];
 
 /** A path of a group. */
 export class GroupMember {

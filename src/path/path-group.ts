@@ -42,7 +42,7 @@ import {
 } from './path-config.ts';
 import { PathShares } from './path-shares.ts';
 
-export type { Standing } from './group-member.ts';
+export { STANDINGS, type Standing } from './group-member.ts';
 export type { PathGroupOutput, PathRow } from './group-output.ts';
 export { PATH_STATES, type PathState } from './link-health.ts';
 export type { PathConfig, PathGroupConfig, PathOptions } from './path-config.ts';

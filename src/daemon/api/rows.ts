@@ -8,6 +8,7 @@ import { RISKS } from '../../host/risk.ts';
 import type { SocketReport } from '../../host/socket-report.ts';
 import { type Evidence, LINK_STATES, REASONS } from '../../keepalive/keepalive.ts';
 import type { LinkStatus } from '../../link/link.ts';
+import { STANDINGS } from '../../path/group-member.ts';
 import { PATH_STATES } from '../../path/link-health.ts';
 import { OLD_FLOWS } from '../../relay/relay.ts';
 import { TCP_STATES, TCP_TIMERS } from '../../wire/inet-diag.ts';
@@ -74,6 +75,7 @@ export const groupRow: z.ZodType<GroupStatus> = z
         state: z.enum(PATH_STATES),
         since: instant,
         drained: z.boolean(),
+        standing: z.enum(STANDINGS).describe('What a switch may make of it.'),
         heldUntil: instant.nullable().describe('Until when a flapping path is last choice.'),
         flappingUntil: instant.nullable().describe('Until when it counts as flapping.'),
         poor: z.string().nullable().describe('What is poor about a path that is up.'),
