@@ -148,13 +148,13 @@ suite('reading the API', { timeout: 20_000 }, () => {
 
   test('a mistake of ours is a 500 that tells the caller nothing of it, and the log what it was', async (t) => {
     const { ask, supervisor, log } = await apiRig(t);
-    t.mock.method(supervisor, 'links', () => {
+    t.mock.method(supervisor, 'routeStatuses', () => {
       throw new Error('secret detail');
     });
-    const detail = problemIn(await ask('/api/v1/links'), 500);
+    const detail = problemIn(await ask('/api/v1/routes'), 500);
     assert.equal(detail, 'a mistake of the daemon; its log has more');
     const [note] = log.query({ limit: 1 }).items;
-    assert.match(JSON.stringify(note), /GET \/api\/v1\/links failed: secret detail/);
+    assert.match(JSON.stringify(note), /GET \/api\/v1\/routes failed: secret detail/);
   });
 
   test('one group by its name', async (t) => {
