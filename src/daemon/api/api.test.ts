@@ -146,6 +146,17 @@ suite('reading the API', { timeout: 20_000 }, () => {
     assert.deepEqual(health.json().troubles, ['the disk is full']);
   });
 
+  test('a mistake of ours is a 500 that tells the caller nothing of it, and the log what it was', async (t) => {
+    const { ask, supervisor, log } = await apiRig(t);
+    t.mock.method(supervisor, 'routeStatuses', () => {
+      throw new Error('secret detail');
+    });
+    const detail = problemIn(await ask('/api/v1/routes'), 500);
+    assert.equal(detail, 'a mistake of the daemon; its log has more');
+    const [note] = log.query({ limit: 1 }).items;
+    assert.match(JSON.stringify(note), /GET \/api\/v1\/routes failed: secret detail/);
+  });
+
   test('one group by its name', async (t) => {
     const config = { ...linksCalled('a'), groups: { g: { paths: [{ link: 'a' }] } } };
     const { ask } = await apiRig(t, { config });

@@ -62,12 +62,22 @@ export function buildApi(context: ApiContext): FastifyInstance {
     const text = `there is no ${request.method} ${request.url.slice(0, 200)}`;
     return sendProblem(reply, new ProblemError(404, text));
   });
-  app.setErrorHandler((error: Error, _request, reply) => sendProblem(reply, toProblem(error)));
+  app.setErrorHandler((error: Error, request, reply) => {
+    const problem = toProblem(error);
+    if (problem.status === 500) tellMistake(context, request, error);
+    return sendProblem(reply, problem);
+  });
   const stream = new EventStream(context.log);
   app.addHook('preClose', async () => stream.close());
   for (const one of endpointsOf(context, stream)) mount(app, one, callers);
   addPage(app, context);
   return app;
+}
+
+/** What a caller is not told is told to whoever runs the daemon. */
+function tellMistake({ log }: ApiContext, { method, url }: FastifyRequest, error: Error): void {
+  const text = `a mistake of ours: ${method} ${url.slice(0, 200)} failed: ${error.message}`;
+  log.append({ at: new Date().toISOString(), type: 'note', text });
 }
 
 /** Every endpoint, the document of them included. */
