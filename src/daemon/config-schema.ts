@@ -163,9 +163,7 @@ const link = z.strictObject({
     .array(z.string().regex(NAME))
     .max(16)
     .optional()
-    .describe(
-      'Words to find and count links by, at most 16. A link whose tags change is made anew.',
-    ),
+    .describe('Words to find and count links by, at most 16.'),
   ...timing,
   beat: duration
     .optional()

@@ -52,6 +52,7 @@ export class Supervisor {
     note: (group, text) => this.#noteOf(group, text),
   });
   #config: Config = NOTHING;
+  #tags: ReadonlyMap<string, readonly string[]> = new Map();
   /** Where each path of each group leads. */
   #targets: ReadonlyMap<string, ReturnType<typeof pathTargets>> = new Map();
 
@@ -66,6 +67,7 @@ export class Supervisor {
    */
   async apply(config: Config): Promise<void> {
     const next = untagged(config);
+    this.#tags = new Map(Object.entries(config.links).map(([name, { tags = [] }]) => [name, tags]));
     const now = this.#config;
     this.#config = next;
     const failures: Error[] = [];
@@ -111,7 +113,7 @@ export class Supervisor {
 
   /** The tags that the configuration gives a link. */
   tagsOf(link: string): readonly string[] {
-    return this.#config.links[link]?.tags ?? [];
+    return this.#tags.get(link) ?? [];
   }
 
   groupStatuses(): GroupStatus[] {

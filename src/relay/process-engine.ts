@@ -170,6 +170,8 @@ export class ProcessEngine extends EventEmitter<RelayEngineEvents> implements Re
       case 'note':
         this.emit('note', news.text);
         break;
+      case 'standing-by':
+        break;
     }
   }
 

@@ -47,7 +47,7 @@ suite('the relay through kills and upgrades', () => {
     }
     const verdict = await storm.line('verdict', 120_000);
     t.diagnostic(gaps.join('\n'));
-    t.diagnostic(verdict.slice(0, 300) + ` in ${Math.round(performance.now() - t0)} ms`);
+    t.diagnostic(`${verdict.slice(0, 300)} in ${Math.round(performance.now() - t0)} ms`);
     assert.match(verdict, /"faults":\[\]/);
   });
 });

@@ -17,7 +17,7 @@ const PROGRAM = path.join(import.meta.dirname, '../../src/relay/relay-process.ts
 const NEWS_MS = 20_000;
 
 interface Hooks {
-  after(run: () => void): void;
+  after(run: () => Promise<void>): void;
 }
 
 /** A plan with everything that a test does not care about. */
@@ -112,7 +112,7 @@ export class RelayRig {
     this.relays = relays;
     this.current = this.spawn();
     this.#standby = this.spawn();
-    t.after(() => this.#remove());
+    t.after(async () => await this.#remove());
   }
 
   static async start(t: Hooks, ...relays: readonly PlannedRelay[]): Promise<RelayRig> {

@@ -2,7 +2,7 @@
  * Opens the database file, and tells what is wrong with it in words. It knows no table.
  * @module
  */
-import { existsSync, renameSync } from 'node:fs';
+import { chmodSync, existsSync, renameSync } from 'node:fs';
 import { migrate, versionOf } from './migrations.ts';
 import { DatabaseSync } from './sqlite.ts';
 
@@ -42,8 +42,11 @@ export function openDatabase(file: string): DatabaseSync {
       reader.close();
     }
   }
+  const isNew = !existsSync(file);
   const db = new DatabaseSync(file);
   try {
+    // What SQLite keeps beside it gets the same rights.
+    if (isNew) chmodSync(file, 0o600);
     db.exec(SETTINGS);
     migrate(db, file);
     return db;

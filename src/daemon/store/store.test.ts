@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
@@ -53,6 +53,7 @@ suite('the store', () => {
     store.open();
     assert.equal(store.lastId, 0);
     assert.equal(store.lastSign, undefined);
+    assert.equal(statSync(store.file).mode & 0o777, 0o600);
     assert.equal(store.keep(events(1, 6)), true);
     store.close();
     const again = storeIn(directory).store;
@@ -118,6 +119,53 @@ suite('the store', () => {
     assert(store.lastId >= START, 'ids above those of the file that is gone');
     assert.equal(store.keep(events(store.lastId + 1, 1)), true);
     store.close();
+  });
+
+  test('damaged while it runs: put aside once, and not again and again where a disk damages all', (t) => {
+    const directory = tempDirectory(t);
+    const { store, notes, clock } = storeIn(directory);
+    store.open();
+    const damage = () => {
+      const other = new DatabaseSync(store.file);
+      other.enableDefensive(false);
+      other.exec("PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'nonsense'");
+      other.exec('PRAGMA schema_version = 99');
+      other.close();
+    };
+    damage();
+    assert.equal(store.keep(events(1, 1)), false);
+    assert.match(notes[0] ?? '', /was damaged .*: a new one is begun/);
+    assert.equal(store.keep(events(1, 1)), true);
+    damage();
+    for (let round = 0; round < 5; round += 1) {
+      assert.equal(store.keep(events(2, 1)), false);
+      clock.now += RETRY_MS;
+    }
+    assert.match(
+      store.trouble() ?? '',
+      /linkhold\.db does not work \(.*malformed.*\); what happens/,
+    );
+    const aside = readdirSync(directory).filter((name) => /corrupt-[^w]*Z$/.test(name));
+    assert.equal(aside.length, 1);
+    store.close();
+  });
+
+  test('a file of a newer linkhold: refused at the start, and mere trouble while it runs', (t) => {
+    const { store, clock } = storeIn(tempDirectory(t));
+    store.open();
+    const other = new DatabaseSync(store.file);
+    other.exec('PRAGMA user_version = 99');
+    store.keep(events(1, 1));
+    other.exec('BEGIN IMMEDIATE');
+    assert.equal(store.keep(events(2, 1)), false);
+    other.exec('ROLLBACK');
+    other.close();
+    clock.now += RETRY_MS;
+    assert.equal(store.keep(events(2, 1)), false);
+    assert.match(store.trouble() ?? '', /is of version 99, and this linkhold knows/);
+    store.close();
+    const late = storeIn(path.dirname(store.file)).store;
+    assert.throws(() => late.open(), { code: 'newer-database' });
   });
 
   test('a directory that does not exist: one sentence, memory alone, and kept once it is there', (t) => {

@@ -55,6 +55,8 @@ export interface StandingSource {
 const RETRY_MS = 5_000;
 /** Ids that a daemon that was killed may have told without being able to keep them. */
 const ID_GAP = 1_000_000;
+/** At most one damaged file is put aside within this time. */
+const ASIDE_MS = 600_000;
 /** Long work gives way to timers and sockets after this. */
 const SLICE_MS = 5;
 const ROWS_A_LOOK = 50;
@@ -74,6 +76,8 @@ export class Store implements EventKeeper {
   #links: Map<string, LinkPast> = new Map();
   #groups: Map<string, GroupPast> = new Map();
   #source: StandingSource | undefined;
+  #asideAt = Number.NEGATIVE_INFINITY;
+  #opened = false;
   #closed = false;
 
   constructor(options: StoreOptions) {
@@ -97,6 +101,7 @@ export class Store implements EventKeeper {
       this.#links = links.all();
       this.#groups = groups.all();
     });
+    this.#opened = true;
     this.beat(false);
   }
 
@@ -267,8 +272,8 @@ export class Store implements EventKeeper {
       const tables = this.#reach();
       return tables === undefined ? undefined : work(tables);
     } catch (error) {
-      // Of a newer program: not ours to touch, and nothing that mends itself.
-      if (error instanceof SystemError) throw error;
+      // Of a newer program: not ours to touch. Once we run, a file put there is only trouble.
+      if (error instanceof SystemError && !this.#opened) throw error;
       this.#failed(error);
       return undefined;
     }
@@ -301,8 +306,10 @@ export class Store implements EventKeeper {
     this.#options.note(trouble);
   }
 
-  /** Begins a new file, if the damaged one can be moved. */
+  /** Begins a new file, if the damaged one can be moved; a disk that damages all of them is left. */
   #putAside(cause: unknown): boolean {
+    if (this.#now() - this.#asideAt < ASIDE_MS) return false;
+    this.#asideAt = this.#now();
     try {
       const aside = moveAside(this.file, this.#wallMs());
       const why = (cause as Error).message;
