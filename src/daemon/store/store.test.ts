@@ -272,6 +272,7 @@ suite('export and import', () => {
     for (const [bad, message] of [
       [lines.slice(0, -1), /^x:11: it is not whole: its end is missing/],
       [lines.slice(0, 5), /^x:5: it is not whole/],
+      [[lines[0] ?? '', '{"end":1}'], /^x:2: it is not whole/],
       [[], /^x:0: it is not whole/],
       [lines.slice(1), /^x:1: this is no export of version 1/],
       [[...lines, lines[1] ?? ''], /^x:13: more after its end/],
