@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
@@ -218,6 +226,20 @@ suite('the store', () => {
     assert.equal(await store.putMinute(START, other), false);
     assert.equal(other.size, 1, 'what is not kept stays');
   });
+});
+
+test('once tidied, the file alone has everything, without its log', async (t) => {
+  const { store } = storeIn(tempDirectory(t));
+  store.open();
+  store.keep(events(1, 3));
+  const elsewhere = tempDirectory(t);
+  assert.equal(await store.tidy(), true);
+  copyFileSync(store.file, path.join(elsewhere, 'linkhold.db'));
+  const copy = storeIn(elsewhere).store;
+  copy.open();
+  assert.deepEqual(ids(copy.find({ limit: 9 })), [1, 2, 3]);
+  copy.close();
+  store.close();
 });
 
 /** The directory anew. */
