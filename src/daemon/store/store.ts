@@ -301,6 +301,7 @@ export class Store implements EventKeeper {
   }
 
   #failed(error: unknown): void {
+    if (this.#closed) return;
     this.#drop();
     if (isCorrupt(error) && this.#putAside(error)) {
       this.#openAt = Number.NEGATIVE_INFINITY;
