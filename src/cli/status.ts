@@ -76,7 +76,7 @@ function render(
     ['RELAY', 'LISTENS ON', 'GROUP', 'FLOWS', 'MULTIPATH TCP', 'PID'],
     relays.map((relay) => [
       relay.name,
-      relay.listen,
+      relay.failure === null ? relay.listen : paint('red', plain(relay.failure)),
       relay.group,
       Object.entries(relay.flows)
         .map(([path, flows]) => `${path} ${flows}`)

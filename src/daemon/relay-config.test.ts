@@ -57,6 +57,6 @@ relays:
   r: { listen: "127.0.0.1:6432", group: g }
   s: { listen: "127.0.0.1:6432", group: g, protocol: ${protocol} }`;
     assert.equal(relayConfigs(parseConfig(two('udp'), 'f')).size, 2);
-    assert.throws(() => parseConfig(two('tcp'), 'f'), /listens on 127\.0\.0\.1:6432 already/);
+    assert.throws(() => parseConfig(two('tcp'), 'f'), /listens on tcp 127\.0\.0\.1:6432 already/);
   });
 });

@@ -30,6 +30,8 @@ export interface RelayStatus extends RelayCounts {
   readonly engine: EngineName;
   /** The process that carries its connections. */
   readonly pid: number;
+  /** Why it does not listen. */
+  readonly failure: string | null;
 }
 
 /** A path that may take new flows, best first. */
@@ -67,7 +69,7 @@ export class Relays {
   readonly #graces = new Map<string, NodeJS.Timeout>();
   #relays: ReadonlyMap<string, RelayConfig> = new Map();
   #planned: readonly PlannedRelay[] = [];
-  #failed: readonly string[] = [];
+  #failures: ReadonlyMap<string, Error> = new Map();
   #timer: NodeJS.Timeout | undefined;
   #soon = false;
 
@@ -92,16 +94,18 @@ export class Relays {
       this.#timer.unref();
     }
     this.#planned = relays.map((relay) => this.#plan(relay));
-    return await this.#push();
+    await this.#push();
+    return [...this.#failures.values()];
   }
 
   /** Where new flows go may have changed: the engines are told, if it has. */
   refresh(): void {
     const next = [...this.#relays.values()].map((relay) => this.#plan(relay));
-    if (isDeepStrictEqual(next, this.#planned) && this.#failed.length === 0) return;
+    if (isDeepStrictEqual(next, this.#planned) && this.#failures.size === 0) return;
     this.#planned = next;
+    const before = this.#failures;
     this.#push().then(
-      (failures) => this.#tellFailures(failures),
+      () => this.#tellFailures(before),
       (error: Error) => this.#hooks.note(`relays: ${error.message}`),
     );
   }
@@ -149,7 +153,9 @@ export class Relays {
       const { name, listen, protocol, group, oldFlows } = relay;
       const engine = this.#engineOf(relay);
       const pid = this.#engines.get(engine)?.pid ?? 0;
-      return { name, listen, protocol, group, oldFlows, engine, pid, ...this.#counts(name) };
+      const failure = this.#failures.get(name)?.message ?? null;
+      const counts = this.#counts(name);
+      return { name, listen, protocol, group, oldFlows, engine, pid, failure, ...counts };
     });
   }
 
@@ -206,8 +212,8 @@ export class Relays {
     return { name: relay, protocol, address, port, targets, policy, ...limits, proxy, mptcp };
   }
 
-  async #push(): Promise<Error[]> {
-    const failures: Error[] = [];
+  async #push(): Promise<void> {
+    const failures = new Map<string, Error>();
     const byEngine = new Map<EngineName, PlannedRelay[]>();
     for (const name of this.#engines.keys()) byEngine.set(name, []);
     for (const plan of this.#planned) {
@@ -217,11 +223,10 @@ export class Relays {
     }
     for (const [name, plans] of byEngine) {
       for (const { relay, error } of await this.#engine(name).apply(plans)) {
-        failures.push(this.#explain(relay, error));
+        failures.set(relay, this.#explain(relay, error));
       }
     }
-    this.#failed = failures.map(({ message }) => message);
-    return failures;
+    this.#failures = failures;
   }
 
   #engine(name: EngineName): RelayEngine {
@@ -247,10 +252,13 @@ export class Relays {
     return new SystemError(code, `relay ${name}: ${text}`);
   }
 
-  /** What could not be opened is tried again with every refresh, and told once. */
-  #tellFailures(failures: readonly Error[]): void {
-    for (const { message } of failures) {
-      if (!this.#failed.includes(message)) this.#hooks.note(message);
+  /** What could not be opened is tried again with every refresh, and told when that changes. */
+  #tellFailures(before: ReadonlyMap<string, Error>): void {
+    for (const [name, { message }] of this.#failures) {
+      if (before.get(name)?.message !== message) this.#hooks.note(message);
+    }
+    for (const name of before.keys()) {
+      if (!this.#failures.has(name)) this.#hooks.note(`relay ${name}: it listens now`);
     }
   }
 }

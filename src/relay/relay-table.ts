@@ -5,7 +5,7 @@
  * wide its rows are: a later version adds regions and fields at the end, and reads an older table.
  * @module
  */
-import { closeSync, fstatSync, openSync, realpathSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, realpathSync, rmSync, writeSync } from 'node:fs';
 import type { KernelCalls } from '../sys/kernel-calls.ts';
 import { SystemError } from '../sys/system-error.ts';
 
@@ -255,7 +255,7 @@ export class RelayTable {
 
   /** It carries nothing any more: no relay is to find it. */
   remove(): void {
-    unlinkSync(this.file);
+    rmSync(this.file, { force: true });
   }
 
   /** The bytes of words from `at` on, as they lie in the file. */

@@ -99,6 +99,7 @@ export const relayRow: z.ZodType<RelayStatus> = z
     protocol: z.enum(PROTOCOLS),
     engine: z.enum(ENGINES).describe('What carries: a process that splices, or streams.'),
     pid: z.int().describe('The process that carries its connections.'),
+    failure: z.string().nullable().describe('Why it does not listen.'),
     flows: flows.describe('Flows open now, by path.'),
     accepted: count.describe('Flows since the start.'),
     refused: count.describe('Flows that no path took.'),

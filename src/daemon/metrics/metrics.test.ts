@@ -32,6 +32,7 @@ function rig(t: TestContext, wrong: readonly string[] = []) {
     engine: 'splice',
     bytesUp: 0,
     bytesDown: 0,
+    failure: null,
   } as const;
   const relays: RelayStatus[] = [{ ...relay, flows: { a: 3 }, accepted: 7, refused: 1 }];
   t.mock.method(supervisor, 'links', () => shown.links);
