@@ -106,6 +106,8 @@ async function replace(
 function rememberSignals(): () => NodeJS.Signals | undefined {
   let told: NodeJS.Signals | undefined;
   const remember = (signal: NodeJS.Signals) => {
+    // Whoever asks twice means at once.
+    if (told !== undefined) process.exit(3);
     told = signal;
   };
   process.on('SIGINT', remember).on('SIGTERM', remember);

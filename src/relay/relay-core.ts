@@ -15,7 +15,7 @@ import { PipePool } from './pipe-pool.ts';
 import type { PlannedRelay, RelayNews } from './relay-plan.ts';
 import type { RelayTable } from './relay-table.ts';
 import { SocketOptions } from './socket-options.ts';
-import { type Inheritance, takeOver } from './takeover.ts';
+import { type Inheritance, takeOver, withdraw } from './takeover.ts';
 import { UdpPlane } from './udp-plane.ts';
 
 /** Kinds of epoll's numbers. */
@@ -161,7 +161,7 @@ export class RelayCore {
   stop(): void {
     this.plan([]);
     this.#calls.kill(this.#table.keeper, SIGKILL);
-    this.#table.remove();
+    withdraw(this.#options.directory, this.#table);
   }
 
   readonly #handle = (kind: number, number: number, events: number): void => {
