@@ -199,6 +199,10 @@ command(
     end(await (await import('./notify.ts')).notify(channel, flags)),
   );
 
+command('doctor', 'what this machine can do, and how to come by the rest', 'linkhold doctor')
+  .option('--state-dir <dir>', "the daemon's state directory")
+  .action(async (flags) => end(await (await import('./doctor.ts')).doctor(flags)));
+
 /** One line on stderr. */
 function complain(text: string): void {
   process.stderr.write(`linkhold: ${plain(text.trim().replaceAll(/\s+/g, ' '))}\n`);
