@@ -13,6 +13,7 @@ import { UsageError } from '../time/usage-error.ts';
 import { describeEvent, subjectOf } from './describe.ts';
 import { openLog } from './log.ts';
 import { print, printJson } from './output.ts';
+import { ServiceManager } from './service-manager.ts';
 import { toldToStop } from './signals.ts';
 import { version } from './version.ts';
 
@@ -49,7 +50,14 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   const { log, close } = openLog(flags.json === true);
   const { listen, stateDir = defaultStateDir() } = flags;
   const daemon = new Daemon({ file, listen, stateDir, version: version(), tls });
-  daemon.log.on('event', (event) => logEvent(log, event));
+  const manager = new ServiceManager({
+    status: () => daemon.summary(),
+    trouble: (text) => log.warn(text),
+  });
+  daemon.log.on('event', (event) => {
+    logEvent(log, event);
+    manager.changed();
+  });
   let running = false;
   let wanted = false;
   const reload = () => {
@@ -58,18 +66,23 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
       wanted = true;
       return;
     }
-    daemon.reload().then(
-      () => log.info(`reloaded ${file}`),
-      (error: Error) => {
-        const kept =
-          error instanceof UsageError ? 'not reloaded, what ran runs on' : 'reloaded, but';
-        log.error(`${kept}: ${error.message}`);
-      },
-    );
+    manager.reloading();
+    daemon
+      .reload()
+      .then(
+        () => log.info(`reloaded ${file}`),
+        (error: Error) => {
+          const kept =
+            error instanceof UsageError ? 'not reloaded, what ran runs on' : 'reloaded, but';
+          log.error(`${kept}: ${error.message}`);
+        },
+      )
+      .finally(() => manager.ready());
   };
   process.on('SIGHUP', reload);
   await daemon.start();
   running = true;
+  manager.ready();
   forgetTheStart();
   log.info(
     `linkhold ${version()} runs ${file}; page and API: ${tls ? 'https' : 'http'}://${listen}/`,
@@ -77,6 +90,7 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   if (wanted) reload();
   const signal = await toldToStop();
   log.info(`stopping on ${signal}`);
+  manager.stopping();
   process.off('SIGHUP', reload);
   await daemon.stop();
   await close();
