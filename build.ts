@@ -1,7 +1,8 @@
 /**
  * `node build.ts`: makes dist/, which is what the package holds. The library is emitted file by
  * file by the compiler; the command is bundled with everything it uses, so that the package needs no
- * other one; and the schema of the configuration file. Ends with 1 where that would not be true.
+ * other one; the configuration's schema and the manual page are made by it. Ends with 1 where that
+ * would not be true.
  * @module
  */
 import { spawnSync } from 'node:child_process';
@@ -9,6 +10,7 @@ import {
   chmodSync,
   existsSync,
   globSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -54,8 +56,9 @@ function emitLibrary(): void {
 async function bundleCommand(): Promise<Metafile> {
   const { metafile } = await build({
     absWorkingDir: ROOT,
-    entryPoints: ['src/cli/main.ts'],
+    entryPoints: ['src/cli/main.ts', 'src/relay/relay-process.ts'],
     outdir: CLI,
+    entryNames: '[name]',
     chunkNames: '[name]-[hash]',
     bundle: true,
     splitting: true,
@@ -104,6 +107,14 @@ function writeSchema(): void {
   writeFileSync(path.join(DIST, 'linkhold.schema.json'), `${text}\n`);
 }
 
+/** The manual page, by the command that was just made. */
+function writeManual(): void {
+  const { status, stdout } = spawnSync(process.execPath, [path.join(CLI, 'main.js'), 'man']);
+  if (status !== 0) fail('the command does not run');
+  mkdirSync(path.join(DIST, 'man'));
+  writeFileSync(path.join(DIST, 'man/linkhold.1'), stdout);
+}
+
 /** What the package would need from elsewhere, if anything. */
 function refuseDependencies(metafile: Metafile): void {
   const manifest = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
@@ -132,5 +143,6 @@ rmSync(DIST, { recursive: true, force: true });
 emitLibrary();
 const metafile = await bundleCommand();
 writeSchema();
+writeManual();
 writeLicences(metafile);
 refuseDependencies(metafile);

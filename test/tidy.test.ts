@@ -21,7 +21,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 };
 const PURE = ['time', 'wire', 'keepalive', 'path'];
 /** Files that are started or published rather than imported. */
-const ENTRIES = ['src/index.ts', 'src/cli/main.ts'];
+const ENTRIES = ['src/index.ts', 'src/cli/main.ts', 'src/relay/relay-process.ts'];
 const SUPPORT_PROGRAMS = /^test\/support\/peer-/;
 
 /** Spelt apart, for this file is looked at too. */

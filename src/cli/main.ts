@@ -4,7 +4,7 @@
  * is loaded when it is called.
  * @module
  */
-import { Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError } from 'commander';
 import { SystemError } from '../sys/system-error.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { addTcpTimingFlags, addTimingFlags, DEFAULT_LISTEN } from './flags.ts';
@@ -204,6 +204,25 @@ command(
   .action(async (channel: string | undefined, flags) =>
     end(await (await import('./notify.ts')).notify(channel, flags)),
   );
+
+command('doctor', 'what this machine can do, and how to come by the rest', 'linkhold doctor')
+  .option('--state-dir <dir>', "the daemon's state directory")
+  .action(async (flags) => end(await (await import('./doctor.ts')).doctor(flags)));
+
+program
+  .command('completion')
+  .description('completion of the command line, for bash, zsh or fish')
+  .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
+  .addHelpText('after', '\nExample:\n  source <(linkhold completion bash)')
+  .action(async (shell: string) =>
+    end((await import('./completion/completion.ts')).completion(program, shell)),
+  );
+
+program
+  .command('man')
+  .description('the manual page')
+  .addHelpText('after', '\nExample:\n  linkhold man | man -l -')
+  .action(async () => end((await import('./man.ts')).man(program, version())));
 
 /** One line on stderr. */
 function complain(text: string): void {

@@ -13,6 +13,7 @@ import { UsageError } from '../time/usage-error.ts';
 import { describeEvent, subjectOf } from './describe.ts';
 import { openLog } from './log.ts';
 import { print, printJson } from './output.ts';
+import { ServiceManager } from './service-manager.ts';
 import { toldToStop } from './signals.ts';
 import { version } from './version.ts';
 
@@ -50,7 +51,14 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   const { log, close } = openLog(flags.json === true);
   const { listen, stateDir = defaultStateDir() } = flags;
   const daemon = new Daemon({ file, listen, stateDir, version: version(), tls });
-  daemon.log.on('event', (event) => logEvent(log, event));
+  const manager = new ServiceManager({
+    status: () => daemon.summary(),
+    trouble: (text) => log.warn(text),
+  });
+  daemon.log.on('event', (event) => {
+    logEvent(log, event);
+    manager.changed();
+  });
   let running = false;
   let wanted = false;
   const reload = () => {
@@ -59,19 +67,24 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
       wanted = true;
       return;
     }
-    daemon.reload().then(
-      () => log.info(`reloaded ${file}`),
-      (error: Error) => {
-        const kept =
-          error instanceof UsageError ? 'not reloaded, what ran runs on' : 'reloaded, but';
-        log.error(`${kept}: ${error.message}`);
-      },
-    );
+    manager.reloading();
+    daemon
+      .reload()
+      .then(
+        () => log.info(`reloaded ${file}`),
+        (error: Error) => {
+          const kept =
+            error instanceof UsageError ? 'not reloaded, what ran runs on' : 'reloaded, but';
+          log.error(`${kept}: ${error.message}`);
+        },
+      )
+      .finally(() => manager.ready());
   };
   process.on('SIGHUP', reload);
   const stopsEarly = rememberSignals();
   await daemon.start();
   running = true;
+  manager.ready();
   forgetTheStart();
   log.info(
     `linkhold ${version()} runs ${file}; page and API: ${tls ? 'https' : 'http'}://${listen}/`,
@@ -81,6 +94,7 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   process.off('SIGHUP', reload);
   if (why === undefined) return await replace(daemon, log, close);
   log.info(`stopping on ${why}`);
+  manager.stopping();
   await daemon.stop();
   await close();
   return 0;

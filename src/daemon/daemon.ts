@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { FastifyInstance } from 'fastify';
+import { LINK_STATES } from '../keepalive/keepalive.ts';
 import type { Link } from '../link/link.ts';
 import { SystemError } from '../sys/system-error.ts';
 import { UsageError } from '../time/usage-error.ts';
@@ -170,6 +171,18 @@ export class Daemon {
   troubles(): readonly string[] {
     const all = [this.#loop.trouble, this.#tokens?.trouble, this.store.trouble(), this.#refused];
     return all.filter((text) => text !== undefined);
+  }
+
+  /** How it is, in a line for people. */
+  summary(): string {
+    const links = this.#supervisor.links();
+    const states = LINK_STATES.flatMap((state) => {
+      const count = links.filter((link) => link.state === state).length;
+      return count === 0 ? [] : `${count} ${state}`;
+    });
+    const noun = links.length === 1 ? 'link' : 'links';
+    const counts = [`${links.length} ${noun}`, states.join(', ')].filter(Boolean).join(': ');
+    return [counts, ...this.troubles()].join('; ');
   }
 
   async #openApi(): Promise<void> {

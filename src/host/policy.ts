@@ -169,6 +169,16 @@ export function listPolicies(): PolicyStatus[] {
   }, 'looking at policies needs CAP_SYS_ADMIN');
 }
 
+/** Loads what a policy is made of, and attaches nothing. Throws `SystemError` where that is refused. */
+export function tryPolicy(): void {
+  withRights(() => {
+    const rules = createRules();
+    closing(rules, () => {
+      closeSync(loadProgram(BPF_SOCK_OPS, APPLY_NAME, applyProgram(rules).encode()));
+    });
+  });
+}
+
 function createRules(): number {
   return createMap({
     type: BPF_MAP_LPM_TRIE,

@@ -10,6 +10,7 @@ import {
   CT_NEW,
   decodeFlow,
   encodeDeleteFlow,
+  encodeFlowsQuestion,
   encodeListFlows,
   type TrackedFlow,
 } from '../wire/ctnetlink.ts';
@@ -41,6 +42,11 @@ export function forgetFlows(slot: RouteSlot, source: string): number {
     if (forget(flow)) forgotten += 1;
   }
   return forgotten;
+}
+
+/** Throws `SystemError`: EPERM without CAP_NET_ADMIN, EINVAL where nothing tracks connections. */
+export function askTracking(): void {
+  exchange(NETLINK_NETFILTER, encodeFlowsQuestion(), () => undefined);
 }
 
 function listFlows(v4: boolean): TrackedFlow[] {

@@ -119,6 +119,7 @@ const PROTOTYPES = {
 
 /** Those that answer with text. */
 const TEXTS = {
+  version: 'const char *gnutls_check_version(const char *required)',
   alertName: 'const char *gnutls_alert_get_name(int alert)',
   errorName: 'const char *gnutls_strerror_name(int error)',
   errorText: 'const char *gnutls_strerror(int error)',

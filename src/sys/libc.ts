@@ -19,6 +19,7 @@ interface Libc {
   ): number;
   socket(domain: number, type: number, protocol: number): number;
   bind(fd: number, address: Uint8Array, length: number): number;
+  connect(fd: number, address: Uint8Array, length: number): number;
   send(fd: number, bytes: Uint8Array, length: number, flags: number): number;
   recv(fd: number, into: Uint8Array, length: number, flags: number): number;
   setns(fd: number, type: number): number;
@@ -106,6 +107,7 @@ function load(): Libc | SystemError {
       getsockopt: library.func(`int getsockopt(${name}void *value, void *length)`),
       socket: library.func('int socket(int domain, int type, int protocol)'),
       bind: library.func('int bind(int fd, void *address, uint32_t length)'),
+      connect: library.func('int connect(int fd, void *address, uint32_t length)'),
       send: library.func('intptr_t send(int fd, void *bytes, size_t length, int flags)'),
       recv: library.func('intptr_t recv(int fd, void *into, size_t length, int flags)'),
       setns: library.func('int setns(int fd, int type)'),

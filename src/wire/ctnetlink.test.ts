@@ -5,6 +5,7 @@ import {
   CT_NEW,
   decodeFlow,
   encodeDeleteFlow,
+  encodeFlowsQuestion,
   encodeListFlows,
   type TrackedFlow,
 } from './ctnetlink.ts';
@@ -51,6 +52,8 @@ suite('tracked flows', () => {
   test('a list of a family, and the end of one flow by its first tuple and its number', () => {
     assert.equal(written(encodeListFlows(true)), '1400000001010103010000000000000002000000');
     assert.equal(written(encodeListFlows(false)), '140000000101010301000000000000000a000000');
+    const question = '1400000005010500010000000000000002000000';
+    assert.equal(written(encodeFlowsQuestion()), question, 'and how many there are');
     const head = '50000000 0201 0500 01000000 00000000 02 00 0000';
     assert.equal(written(encodeDeleteFlow(flow(V4))), written(hex(head + ORIGINAL + ID)));
   });

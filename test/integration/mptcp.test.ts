@@ -150,10 +150,11 @@ suite('tcp:// by Multipath TCP', { skip: missing(), timeout: 120_000 }, () => {
   test('a flow of a relay goes on over the second path when the first one dies', async (t) => {
     const lab = new TwoPaths(t);
     await lab.serve();
-    lab.hold(
+    const daemon = lab.hold(
       'groups: { far: { paths: [ { link: far } ] } }',
       'relays: { far: { listen: "127.0.0.1:7301", group: far, mptcp: true } }',
     );
+    await daemon.line(' runs ', START_MS);
     await lab.until('two subflows', ({ mptcp }) => mptcp?.subflows === 2);
     const client = lab.lab.start(lab.client, 'test/support/peer-echo-client.ts', '7301', '60');
     await client.line('block 20', START_MS);

@@ -12,6 +12,7 @@ import { globSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import type { Duplex } from 'node:stream';
 import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 
@@ -365,6 +366,70 @@ suite('the package', { skip, timeout: 900_000 }, () => {
         } finally {
           child.kill('SIGKILL');
         }
+      });
+
+      test("the daemon runs the README's example too, and stops", async () => {
+        const readme = readFileSync(path.join(ROOT, 'README.md'), 'utf8');
+        const [, example = ''] = /```yaml\n(links:[^`]*\nrelays:[^`]*)```/.exec(readme) ?? [];
+        const relay = `127.0.0.1:${await freePort()}`;
+        writeFileSync(path.join(project, 'readme.yaml'), example.replace('127.0.0.1:6432', relay));
+        const good = await mustRun('linkhold', ['run', '--check', 'readme.yaml'], project);
+        assert.equal(good, 'readme.yaml: good, 2 links, 1 groups, 1 relays\n');
+        const listen = `127.0.0.1:${await freePort()}`;
+        const child = spawn(
+          path.join(project, 'node_modules/.bin/node'),
+          ['node_modules/.bin/linkhold', 'run', 'readme.yaml', '--listen', listen].concat([
+            '--state-dir',
+            'readme-state',
+          ]),
+          { cwd: project, stdio: ['ignore', 'pipe', 'inherit'] },
+        );
+        try {
+          await said(child, / runs readme\.yaml/);
+          const page = await fetch(`http://${listen}/`);
+          assert.deepEqual([page.status, page.ok], [200, true]);
+          assert.match(page.headers.get('content-type') ?? '', /^text\/html/);
+          assert.match(await page.text(), /<title>[^<]*[Ll]inkhold/);
+          const [host, port] = relay.split(':');
+          const socket = net.connect(Number(port), host).on('error', () => undefined);
+          await once(socket, 'connect', { signal: AbortSignal.timeout(RUN_MS) });
+          socket.destroy();
+          const ended = once(child, 'exit', { signal: AbortSignal.timeout(RUN_MS) });
+          child.kill('SIGTERM');
+          assert.deepEqual(await ended, [0, null]);
+        } finally {
+          child.kill('SIGKILL');
+        }
+      });
+
+      test('the process of relays lies beside the command, and waits for its turn', async () => {
+        const program = 'node_modules/linkhold/dist/cli/relay-process.js';
+        const child = spawn(path.join(project, 'node_modules/.bin/node'), [program], {
+          cwd: project,
+          stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+        });
+        const control = child.stdio[3] as Duplex;
+        try {
+          const signal = AbortSignal.timeout(RUN_MS);
+          const [news] = await once(control, 'data', { signal });
+          assert.deepEqual(JSON.parse(String(news)), { news: 'standing-by' });
+          const ended = once(child, 'exit', { signal });
+          control.end();
+          assert.deepEqual(await ended, [0, null], 'without a daemon it has nothing to do');
+        } finally {
+          child.kill('SIGKILL');
+        }
+      });
+
+      test('doctor finds all that the daemon needs, and the manual page is there', async () => {
+        const args = ['doctor', '--json', '--state-dir', 'state'];
+        const { abilities } = JSON.parse(await mustRun('linkhold', args, project));
+        const names = abilities.filter(({ there }: Seen) => there).map(({ name }: Seen) => name);
+        for (const name of ['node', 'state-directory', 'tcp-keepalive', 'system-calls']) {
+          assert(names.includes(name), name);
+        }
+        const page = path.join(project, 'node_modules/linkhold/dist/man/linkhold.1');
+        assert.match(readFileSync(page, 'utf8'), /^\.TH LINKHOLD 1 [\s\S]*\n\.SS "doctor /);
       });
 
       if (major === NEWEST) {

@@ -3,7 +3,7 @@
  * ends. The file holds the process id of who has it, for people.
  * @module
  */
-import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { tryLockFile } from '../../sys/file-lock.ts';
 import { SystemError } from '../../sys/system-error.ts';
@@ -40,9 +40,25 @@ export function lockState(directory: string): StateLock {
   }
 }
 
-function alreadyRunning(directory: string, file: string): SystemError {
+/** Who has the directory, in words, or `undefined`. Throws `SystemError` where no file can be locked. */
+export function stateHolder(directory: string): string | undefined {
+  const file = path.join(directory, LOCK_NAME);
+  if (!existsSync(file)) return undefined;
+  const fd = openSync(file, 'r');
+  try {
+    return tryLockFile(fd) ? undefined : holderIn(file);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function holderIn(file: string): string {
   const pid = readFileSync(file, 'utf8').trim();
-  const who = /^\d+$/.test(pid) ? `process ${pid}` : 'another process';
+  return /^\d+$/.test(pid) ? `process ${pid}` : 'another process';
+}
+
+function alreadyRunning(directory: string, file: string): SystemError {
+  const who = holderIn(file);
   return new SystemError(
     'already-running',
     `a daemon (${who}) runs with ${directory}; stop it, or choose another with --state-dir`,
