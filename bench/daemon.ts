@@ -207,12 +207,18 @@ async function whenUp(base: string, links: number, daemon: ChildProcess): Promis
   }
 }
 
-/** The lateness of the daemon's timers, as its own metrics tell it. */
-async function lateness(base: string): Promise<string> {
+/** How often a timer of the daemon was at most so late, by seconds, as its own metrics tell it. */
+async function lateness(base: string): Promise<Map<string, number>> {
   const { text } = await ask(`${base}/metrics`);
-  const lines = text.split('\n').filter((line) => /^linkhold_\w*late\w*/.test(line));
-  const worst = lines.find((line) => !line.includes('_bucket') && line.includes('worst'));
-  return worst ?? lines.slice(-3).join('; ');
+  const buckets = text.matchAll(/^linkhold_timer_lateness_seconds_bucket\{le="(.+)"\} (\d+)$/gm);
+  return new Map([...buckets].map(([, most = '', times]) => [most, Number(times)]));
+}
+
+/** What all of them stayed within since then, and how many there were. */
+function latenessSince(before: Map<string, number>, after: Map<string, number>): string {
+  const since = [...after].map(([most, times]) => [most, times - (before.get(most) ?? 0)] as const);
+  const all = since.at(-1)?.[1];
+  return `${all} looks, each at most ${since.find(([, times]) => times === all)?.[0]} s late`;
 }
 
 async function measure(home: string, links: number, remembered: number): Promise<void> {
@@ -245,6 +251,7 @@ async function measure(home: string, links: number, remembered: number): Promise
   await whenUp(base, links, daemon);
   row(`to ${links} links up`, seconds());
   await sleep(5_000);
+  const begun = await lateness(base);
   const { cores, rssMb, peakMb } = await costOf([daemon.pid ?? 0], REST_SECONDS, () => 0);
   const verdict = rssMb < TARGET.rssMb ? '' : '  MISSED';
   row(
@@ -252,13 +259,14 @@ async function measure(home: string, links: number, remembered: number): Promise
     `${rssMb.toFixed(0)} MB, ${peakMb.toFixed(0)} MB${verdict}`,
   );
   row('processor at rest', `${(cores * 100).toFixed(1)} % of a core`);
-  row('its timers', await lateness(base));
+  const rested = await lateness(base);
+  row('its timers at rest', latenessSince(begun, rested));
   await measurePages(base);
   row(
-    '\nmemory after all that',
+    'memory after all that',
     `${(await costOf([daemon.pid ?? 0], 1, () => 0)).rssMb.toFixed(0)} MB`,
   );
-  row('its timers', await lateness(base));
+  row('its timers meanwhile', latenessSince(rested, await lateness(base)));
   await measureHistory(home, names);
 }
 
