@@ -22,6 +22,8 @@ import {
 
 const KEY = 'faults';
 const TIMING = 'time: 100ms, interval: 100ms, probes: 2';
+/** Many daemons start on a busy machine. */
+const START_BOUND_MS = 60_000;
 const LONGEST_PAGE = 10_000;
 
 export interface DaemonHealth {
@@ -126,7 +128,7 @@ export class DaemonRig {
     const file = path.join(this.directory, 'linkhold.yaml');
     const args = ['run', file, '--listen', listen, '--state-dir', this.stateDir];
     const daemon = startCli(this.#t, args, options);
-    await daemon.line(/page and API/);
+    await daemon.line(/page and API/, START_BOUND_MS);
     return daemon;
   }
 
