@@ -130,6 +130,12 @@ for (const [verb, what] of [
   );
 }
 
+daemonCommand(
+  'upgrade',
+  'replace a running daemon by the installed version; relayed connections go on',
+  'linkhold upgrade',
+).action(async (flags) => end(await (await import('./upgrade.ts')).upgrade(flags)));
+
 command(
   'export [file]',
   'everything a daemon remembers, as lines of JSON',

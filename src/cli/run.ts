@@ -27,6 +27,7 @@ export interface RunFlags {
 
 /** Links are up by then, and what reading the configuration took is garbage. */
 const SETTLED_MS = 10_000;
+const ANSWERED_MS = 100;
 
 /** Resolves with 0 when told to stop. Throws `UsageError` and `SystemError`. */
 export async function run(file: string, flags: RunFlags): Promise<number> {
@@ -68,6 +69,7 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
     );
   };
   process.on('SIGHUP', reload);
+  const stopsEarly = rememberSignals();
   await daemon.start();
   running = true;
   forgetTheStart();
@@ -75,12 +77,44 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
     `linkhold ${version()} runs ${file}; page and API: ${tls ? 'https' : 'http'}://${listen}/`,
   );
   if (wanted) reload();
-  const signal = await toldToStop();
-  log.info(`stopping on ${signal}`);
+  const why = stopsEarly() ?? (await Promise.race([toldToStop(), daemon.upgradeAsked]));
   process.off('SIGHUP', reload);
+  if (why === undefined) return await replace(daemon, log, close);
+  log.info(`stopping on ${why}`);
   await daemon.stop();
   await close();
   return 0;
+}
+
+/** Another program goes on in this process, by the same command line; it does not return. */
+async function replace(
+  daemon: Daemon,
+  log: pino.Logger,
+  close: () => Promise<void>,
+): Promise<number> {
+  log.info('upgrading; relayed connections go on');
+  // The answer to whoever asked is on its way.
+  await new Promise((resolve) => setTimeout(resolve, ANSWERED_MS));
+  await daemon.release();
+  await close();
+  const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  process.execve?.(process.execPath, command, process.env);
+  return 3;
+}
+
+/** One that comes while it starts would end it half-way: it is obeyed afterwards. */
+function rememberSignals(): () => NodeJS.Signals | undefined {
+  let told: NodeJS.Signals | undefined;
+  const remember = (signal: NodeJS.Signals) => {
+    // Whoever asks twice means at once.
+    if (told !== undefined) process.exit(3);
+    told = signal;
+  };
+  process.on('SIGINT', remember).on('SIGTERM', remember);
+  return () => {
+    process.off('SIGINT', remember).off('SIGTERM', remember);
+    return told;
+  };
 }
 
 /** Both files or neither. Throws `UsageError`. */

@@ -3,8 +3,8 @@
  * @module
  */
 import type { GroupStatus } from '../daemon/group-runner.ts';
+import type { RelayStatus } from '../daemon/relays.ts';
 import type { RouteStatus } from '../daemon/route-runner.ts';
-import type { RelayStatus } from '../daemon/supervisor.ts';
 import { describeMptcp } from '../link/held-tcp.ts';
 import type { LinkStatus } from '../link/link.ts';
 import { formatDuration } from '../time/duration.ts';
@@ -76,7 +76,7 @@ function render(
     ['RELAY', 'LISTENS ON', 'GROUP', 'FLOWS', 'MULTIPATH TCP', 'PID'],
     relays.map((relay) => [
       relay.name,
-      relay.listen,
+      relay.failure === null ? relay.listen : paint('red', plain(relay.failure)),
       relay.group,
       Object.entries(relay.flows)
         .map(([path, flows]) => `${path} ${flows}`)

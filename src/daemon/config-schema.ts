@@ -6,9 +6,20 @@
  */
 import { z } from 'zod';
 import { MOST_RULES } from '../host/rule.ts';
-import type { ProfileName, TimingInput } from '../keepalive/timing.ts';
-import { OLD_FLOWS, type OldFlows } from '../relay/relay.ts';
+import type { TimingInput } from '../keepalive/timing.ts';
 import { type NotifyEntry, notifySchema } from './notify/notify-schema.ts';
+import { type RelayEntry, relaySchema } from './relay-schema.ts';
+import {
+  count,
+  duration,
+  grace,
+  NAME,
+  name,
+  type OldFlows,
+  oldFlows,
+  type Shape,
+  timing,
+} from './schema-parts.ts';
 
 /** One link: its URL, and its timing as everywhere. */
 export interface LinkEntry extends TimingInput {
@@ -53,15 +64,6 @@ export interface QualityEntry {
   readonly latencyGood?: string | undefined;
 }
 
-/** A listener in front of a group. */
-export interface RelayEntry {
-  readonly listen: string;
-  readonly group: string;
-  readonly oldFlows?: OldFlows | undefined;
-  readonly grace?: string | undefined;
-  readonly mptcp?: boolean | undefined;
-}
-
 /** What is left of a route when the daemon ends: it, or what was there before. */
 export const ON_EXIT = ['restore', 'keep'] as const;
 export type OnExit = (typeof ON_EXIT)[number];
@@ -102,56 +104,6 @@ export interface Config {
   readonly protect: readonly ProtectEntry[];
   readonly notify?: NotifyEntry | undefined;
 }
-
-const PROFILE_NAMES: readonly [ProfileName, ...ProfileName[]] = [
-  'rfc9293',
-  'linux',
-  'windows',
-  'windows-legacy',
-  'macos',
-  'typical',
-  'default',
-];
-
-/** What links, groups, relays and routes may be called: fit for URLs, pages and terminals. */
-export const NAME: RegExp = /^[A-Za-z\d][\w-]{0,63}$/;
-
-/** Every key of a type and no other: what the schema forgets, or makes up, does not compile. */
-type Shape<Entry> = { readonly [Key in keyof Entry]-?: z.ZodType<Entry[Key]> };
-
-const name = z.string().regex(NAME);
-const duration = z.string({ error: 'write a duration with its unit: 500ms, 45s, 10m, 2h' });
-const count = z.int().min(1).max(1_000);
-
-const timing = {
-  profile: z
-    .enum(PROFILE_NAMES)
-    .optional()
-    .describe(
-      'Where the timing begins; every other key overrides it. Default `default`: 60s/10s/3.',
-    ),
-  time: duration
-    .optional()
-    .describe(
-      'Quiet before the first probe. Too small costs traffic, too large and bindings expire. Default 60s.',
-    ),
-  interval: duration
-    .optional()
-    .describe(
-      'Gap between unanswered probes. Too small and a short outage kills, too large and death is known late. Default 10s.',
-    ),
-  probes: z
-    .int()
-    .optional()
-    .describe(
-      'Unanswered probes before the peer is dead, 2 to 127: one proves nothing. Default 3.',
-    ),
-  userTimeout: duration
-    .optional()
-    .describe(
-      'How long sent data may stay unacknowledged (TCP only). `0s`: the kernel decides, about 15 minutes. Too small kills slow readers. Default: the detection bound.',
-    ),
-} satisfies Shape<Omit<TimingInput, 'beat'>>;
 
 const link = z.strictObject({
   url: z
@@ -283,25 +235,6 @@ const group = z.strictObject({
     .describe('When a link that answers is still too poor to use. Default: never.'),
 } satisfies Shape<GroupEntry>);
 
-const oldFlows = z
-  .enum(OLD_FLOWS)
-  .optional()
-  .describe('What becomes of flows on a path that was left. Default `keep`.');
-const grace = duration
-  .optional()
-  .describe('With `oldFlows: drain`: how long they may go on. Default 30s.');
-
-const relay = z.strictObject({
-  listen: z.string().describe('`ADDRESS:PORT` that programs connect to.'),
-  group: z.string().describe('The group whose path in use takes the connections.'),
-  oldFlows,
-  grace,
-  mptcp: z
-    .boolean()
-    .optional()
-    .describe('Connect to the paths by Multipath TCP, where their servers have it. Default false.'),
-} satisfies Shape<RelayEntry>);
-
 const route = z.strictObject({
   destination: z.string().describe('A range of addresses; `0.0.0.0/0` is the default route.'),
   table: z
@@ -358,7 +291,7 @@ export const configSchema: z.ZodType<Config> = z.strictObject({
     {},
     'Paths to one destination, of which one is in use, by name.',
   ),
-  relays: section(z.record(name, relay), {}, 'Listeners in front of a group, by name.'),
+  relays: section(z.record(name, relaySchema), {}, 'Listeners in front of a group, by name.'),
   routes: section(
     z.record(name, route),
     {},

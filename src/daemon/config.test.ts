@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { graceMs, loadConfig, parseConfig, pathTargets } from './config.ts';
+import { loadConfig, parseConfig, pathTargets } from './config.ts';
 import { groupConfig } from './group-config.ts';
 
 const GOOD = `# two paths to one database
@@ -108,11 +108,6 @@ suite('a good configuration', () => {
         ['db-b', { host: '10.0.9.9', port: 6_000, source: 'fd00::2' }],
       ],
     );
-  });
-
-  test('a grace is 30 s unless the relay says otherwise', () => {
-    assert.equal(graceMs(undefined, 'relays.a'), 30_000);
-    assert.equal(graceMs('5s', 'relays.a'), 5_000);
   });
 
   for (const [what, text] of [

@@ -11,18 +11,18 @@ import { resolveTiming } from '../keepalive/timing.ts';
 import { readKey } from '../link/beat-auth.ts';
 import { createLink, linkTarget } from '../link/registry.ts';
 import { PathGroup } from '../path/path-group.ts';
-import { parseDuration } from '../time/duration.ts';
 import { placeOf, UsageError } from '../time/usage-error.ts';
 import { type Address, parseAddress } from './address.ts';
-import { type Config, configSchema, NAME } from './config-schema.ts';
+import { type Config, configSchema } from './config-schema.ts';
 import { groupConfig, inWordsOfTheFile } from './group-config.ts';
 import { checkNotify } from './notify/notify-config.ts';
+import { relayConfigs } from './relay-config.ts';
 import { routeConfigs } from './route-config.ts';
+import { NAME } from './schema-parts.ts';
 import { YamlSource } from './yaml-source.ts';
 
 /** Enough for 30,000 links; larger is another file. */
 const LARGEST_FILE = 4 * 1_024 * 1_024;
-const DEFAULT_GRACE = '30s';
 
 /** Reads and checks a file. Throws `UsageError` (`bad-config`); nothing has been started then. */
 export function loadConfig(file: string): Config {
@@ -135,14 +135,8 @@ function buildAll(config: Config): void {
     }
     listeners.set(address, where);
   };
-  for (const [name, { listen, group, grace }] of Object.entries(config.relays)) {
-    const where = `relays.${name}`;
-    parseAddress(listen, `${where}.listen`);
-    if (!Object.hasOwn(config.groups, group)) {
-      throw new UsageError('bad-config', `${where}.group: there is no group "${group}"`);
-    }
-    graceMs(grace, where);
-    claim(`${where}.listen`, `tcp ${listen}`);
+  for (const { name, protocol, listen } of relayConfigs(config).values()) {
+    claim(`relays.${name}.listen`, `${protocol} ${listen}`);
   }
   for (const [index, { listen, ...source }] of config.respond.entries()) {
     parseAddress(listen, `respond.${index}.listen`);
@@ -194,9 +188,4 @@ export function protectRules(config: Config): ReadonlyMap<string | undefined, re
     groups.set(cgroup, [...rules, rule]);
   }
   return groups;
-}
-
-/** How long a relay lets old flows end by themselves. */
-export function graceMs(grace: string | undefined, where: string): number {
-  return parseDuration(grace ?? DEFAULT_GRACE, `${where}.grace`);
 }

@@ -4,7 +4,9 @@
  * @module
  */
 import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import type { FastifyInstance } from 'fastify';
+import type { Link } from '../link/link.ts';
 import { SystemError } from '../sys/system-error.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { parseAddress } from './address.ts';
@@ -50,16 +52,19 @@ export class Daemon {
   #reloading: Promise<void> = Promise.resolve();
   #refused: string | undefined;
   #stopping = false;
+  readonly #upgrade = Promise.withResolvers<void>();
 
   constructor(options: DaemonOptions) {
     this.#options = options;
     const note = (text: string) => this.#note(text);
     this.store = new Store({ directory: options.stateDir, note });
     this.log = new EventLog(this.store);
-    this.#supervisor = new Supervisor(this.log, {
-      follow: (link) => this.#recorder.follow(link),
-      inUse: (group) => this.store.groups.get(group),
-    });
+    const memory = {
+      follow: (link: Link) => this.#recorder.follow(link),
+      inUse: (group: string) => this.store.groups.get(group),
+    };
+    const relayDirectory = path.join(options.stateDir, 'relay');
+    this.#supervisor = new Supervisor(this.log, memory, relayDirectory);
     this.#recorder = new Recorder(this.store, {
       links: () => this.#supervisor.links(),
       groups: () => this.#supervisor.pathsInUse(),
@@ -131,6 +136,36 @@ export class Daemon {
     this.#end();
   }
 
+  /** Resolves when somebody asks for another program in the place of this one. */
+  get upgradeAsked(): Promise<void> {
+    return this.#upgrade.promise;
+  }
+
+  /**
+   * Asks for another program in the place of this one, which must be able to run: throws `UsageError`
+   * for a bad file, and `SystemError` (`ENOSYS`) where a process cannot be replaced.
+   */
+  upgrade(): void {
+    loadConfig(this.#options.file);
+    if (typeof process.execve !== 'function') {
+      throw new SystemError('ENOSYS', 'this Node cannot replace a process; restart the daemon');
+    }
+    this.#upgrade.resolve();
+  }
+
+  /** As `stop`, but what outlives this program goes on: relayed flows, and routes as they are. */
+  async release(): Promise<void> {
+    this.#stopping = true;
+    await this.#reloading;
+    this.#loop.stop();
+    this.#notifier.stop();
+    await this.#recorder.stop();
+    this.log.flush();
+    await this.#supervisor.release();
+    await this.#api?.close();
+    this.#end();
+  }
+
   /** What is wrong with the daemon itself, a sentence each. */
   troubles(): readonly string[] {
     const all = [this.#loop.trouble, this.#tokens?.trouble, this.store.trouble(), this.#refused];
@@ -155,6 +190,7 @@ export class Daemon {
       tls,
       troubles,
       reload: () => this.reload(),
+      upgrade: () => this.upgrade(),
     });
     this.#api = api;
     try {

@@ -87,7 +87,6 @@ export class GroupRunner {
   readonly #hooks: GroupHooks;
   /** Links with a probe under way that left after they were found down. */
   readonly #asked = new Set<string>();
-  #flows = 0;
 
   /** `links` are those of the group's paths; they outlive it. */
   constructor(name: string, config: PathGroupConfig, links: readonly Link[], hooks: GroupHooks) {
@@ -100,12 +99,6 @@ export class GroupRunner {
 
   get active(): string {
     return this.#group.active;
-  }
-
-  /** The path for one more flow. */
-  nextPath(): string {
-    this.#flows += 1;
-    return this.#group.pathFor(String(this.#flows), performance.now());
   }
 
   /** Takes the links as they stand, and follows them from now on. */

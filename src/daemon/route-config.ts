@@ -4,12 +4,12 @@
  * @module
  */
 import { describeSlot, type NextHop, type RouteSlot } from '../host/route-table.ts';
-import type { OldFlows } from '../relay/relay.ts';
 import { parseDuration } from '../time/duration.ts';
 import { UsageError } from '../time/usage-error.ts';
 import { formatIp, isMappedV4, parseIp, parsePrefix } from '../wire/ip-address.ts';
 import { isV4Prefix } from '../wire/rtnetlink.ts';
 import type { Config, OnExit, PathEntry, RouteEntry } from './config-schema.ts';
+import type { OldFlows } from './schema-parts.ts';
 
 const MAIN_TABLE = 254;
 /** As of relays. */

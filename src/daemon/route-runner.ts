@@ -16,9 +16,9 @@ import {
   routesTo,
   sourceBy,
 } from '../host/route-table.ts';
-import type { OldFlows } from '../relay/relay.ts';
 import { formatPrefix } from '../wire/ip-address.ts';
 import type { RouteConfig } from './route-config.ts';
+import type { OldFlows } from './schema-parts.ts';
 
 /** Node turns longer delays into 1 ms. */
 const LONGEST_DELAY_MS = 2 ** 31 - 1;

@@ -8,26 +8,16 @@ import { readKey } from '../link/beat-auth.ts';
 import { BeatResponder } from '../link/beat-responder.ts';
 import type { Link } from '../link/link.ts';
 import { createLink } from '../link/registry.ts';
-import { type OldFlows, Relay, type RelayCounts } from '../relay/relay.ts';
 import { parseAddress } from './address.ts';
-import { graceMs, pathTargets } from './config.ts';
+import { pathTargets } from './config.ts';
 import type { Config, ResponderEntry } from './config-schema.ts';
 import type { EventLog } from './event-log.ts';
 import { groupConfig, linksOf } from './group-config.ts';
 import { GroupRunner, type GroupStatus, goOn, type PathInUseBefore } from './group-runner.ts';
 import { Protector } from './protector.ts';
+import { type RelayPath, type RelayStatus, Relays } from './relays.ts';
 import type { PathInUse, RouteStatus } from './route-runner.ts';
 import { Routes } from './routes.ts';
-
-/** A relay as shown to people and programs. */
-export interface RelayStatus extends RelayCounts {
-  readonly name: string;
-  readonly listen: string;
-  readonly group: string;
-  readonly oldFlows: OldFlows;
-  /** The process that carries its connections. */
-  readonly pid: number;
-}
 
 /** What is known from before, and who is to watch. */
 export interface Memory {
@@ -44,7 +34,7 @@ export class Supervisor {
   readonly #memory: Memory | undefined;
   readonly #links = new Map<string, Link>();
   readonly #groups = new Map<string, GroupRunner>();
-  readonly #relays = new Map<string, Relay>();
+  readonly #relays: Relays;
   readonly #responders = new Map<string, BeatResponder>();
   readonly #protector = new Protector();
   readonly #routes = new Routes({
@@ -56,9 +46,18 @@ export class Supervisor {
   /** Where each path of each group leads. */
   #targets: ReadonlyMap<string, ReturnType<typeof pathTargets>> = new Map();
 
-  constructor(log: EventLog, memory?: Memory) {
+  /** Without `relayDirectory` relays go by streams of this process. */
+  constructor(log: EventLog, memory?: Memory, relayDirectory?: string) {
     this.#log = log;
     this.#memory = memory;
+    this.#relays = new Relays(
+      {
+        paths: (group) => this.#relayPaths(group),
+        refused: (_group, path) => this.#doubt(path),
+        note: (text) => this.#note(text),
+      },
+      relayDirectory,
+    );
   }
 
   /**
@@ -74,7 +73,6 @@ export class Supervisor {
     const tried = async (attempt: () => Promise<void>) => {
       await attempt().catch((error: Error) => failures.push(error));
     };
-    for (const name of changed(now.relays, next.relays)) this.#stop(this.#relays, name);
     const responders = byListen(next);
     for (const listen of changed(byListen(now), responders)) this.#stop(this.#responders, listen);
     for (const listen of Object.keys(responders)) {
@@ -84,9 +82,7 @@ export class Supervisor {
       Object.keys(next.groups).map((name) => [name, pathTargets(next, name)]),
     );
     failures.push(...this.#applyLinks(now, next), ...this.#routes.apply(next));
-    for (const name of Object.keys(next.relays)) {
-      if (!this.#relays.has(name)) await tried(() => this.#startRelay(name));
-    }
+    failures.push(...(await this.#relays.apply(next)));
     if (!isDeepStrictEqual(now.protect, next.protect)) {
       const { notes, failures: refused } = this.#protector.apply(next);
       for (const text of notes) this.#note(text);
@@ -101,6 +97,12 @@ export class Supervisor {
   /** Ends everything. */
   async close(): Promise<void> {
     await this.apply(NOTHING);
+    await this.#relays.close();
+  }
+
+  /** Lets go of what is to outlive this program: routes, and relays of a process of their own. */
+  async release(): Promise<void> {
+    await this.#relays.release();
   }
 
   link(name: string): Link | undefined {
@@ -126,17 +128,7 @@ export class Supervisor {
   }
 
   relayStatuses(): RelayStatus[] {
-    return [...this.#relays].map(([name, relay]) => {
-      const {
-        listen,
-        group,
-        oldFlows = 'keep',
-      } = this.#config.relays[name] ?? {
-        listen: '',
-        group: '',
-      };
-      return { name, listen, group, oldFlows, pid: process.pid, ...relay.counts() };
-    });
+    return this.#relays.statuses();
   }
 
   routeStatuses(): RouteStatus[] {
@@ -206,7 +198,10 @@ export class Supervisor {
   #startLink(name: string, config: Config, drained: boolean): void {
     const { url = '', tags: _, ...timing } = config.links[name] ?? {};
     const link = createLink(url, timing, `links.${name}`, name);
-    link.on('state', (event) => this.#log.append(event));
+    link.on('state', (event) => {
+      this.#log.append(event);
+      this.#relays.refreshSoon();
+    });
     link.on('note', (event) => this.#log.append(event));
     this.#memory?.follow(link);
     if (drained) link.drain();
@@ -223,8 +218,14 @@ export class Supervisor {
     const runner = new GroupRunner(name, { ...groupConfig(config, name), ...kept }, links, {
       note: (text) => this.#noteOf(name, text),
       switched: (from, to, why) => this.#moveFlows(name, from, to, why),
-      joined: (path) => this.#relaysOf(name, (relay) => relay.enter(path)),
-      left: (path) => this.#relaysOf(name, (relay) => relay.leave(path)),
+      joined: (path) => {
+        this.#relays.refresh();
+        this.#relays.enter(name, path);
+      },
+      left: (path) => {
+        this.#relays.refresh();
+        this.#relays.leave(name, path);
+      },
       flowsOn: (path) => this.#oldFlows(name, path),
     });
     this.#groups.set(name, runner);
@@ -239,28 +240,35 @@ export class Supervisor {
   #moveFlows(name: string, from: string, to: string, why: string): void {
     this.#log.append({ at: new Date().toISOString(), group: name, type: 'switch', from, to, why });
     this.#routes.moved(name, to, why);
-    this.#relaysOf(name, (relay) => {
-      relay.enter(to);
-      relay.leave(from);
-    });
-  }
-
-  #relaysOf(name: string, act: (relay: Relay) => void): void {
-    for (const [relay, { group }] of Object.entries(this.#config.relays)) {
-      const running = this.#relays.get(relay);
-      if (group === name && running !== undefined) act(running);
-    }
+    this.#relays.refresh();
+    this.#relays.enter(name, to);
+    this.#relays.leave(name, from);
   }
 
   /** How many flows are still on a path that was left, having dealt with them once more. */
   #oldFlows(name: string, path: string): number {
-    let flows = 0;
-    this.#relaysOf(name, (relay) => {
-      const here = relay.counts().flows[path] ?? 0;
-      if (here > 0) relay.leave(path);
-      flows += here;
-    });
+    const flows = this.#relays.flowsOn(name, path);
+    if (flows > 0) this.#relays.leave(name, path);
     return flows;
+  }
+
+  /** Those that carry come first, by their shares; then those that would do, by rank. */
+  #relayPaths(name: string): RelayPath[] {
+    const rows = this.#groups.get(name)?.status().paths ?? [];
+    const targets = this.#targets.get(name);
+    return rows
+      .filter(({ share, state, drained }) => share > 0 || (state === 'up' && !drained))
+      .toSorted((a, b) => b.share - a.share || a.tier - b.tier || b.weight - a.weight)
+      .flatMap(({ link: path, share }) => {
+        const target = targets?.get(path);
+        return target === undefined ? [] : [{ path, share, ...target }];
+      });
+  }
+
+  /** A path did not take a flow: its link is asked at once. */
+  #doubt(path: string): void {
+    const link = this.#links.get(path);
+    if (link?.state === 'up') link.probe();
   }
 
   #pathInUse(group: string): PathInUse | undefined {
@@ -269,27 +277,6 @@ export class Supervisor {
     const { active, why, paths } = status;
     const up = paths.some((path) => path.link === active && path.state === 'up');
     return { path: active, up, why };
-  }
-
-  async #startRelay(name: string): Promise<void> {
-    const entry = this.#config.relays[name];
-    if (entry === undefined) return;
-    const { host, port } = parseAddress(entry.listen, `relays.${name}.listen`);
-    const relay = new Relay({
-      host,
-      port,
-      oldFlows: entry.oldFlows ?? 'keep',
-      graceMs: graceMs(entry.grace, `relays.${name}`),
-      mptcp: entry.mptcp ?? false,
-      pick: () => {
-        const path = this.#groups.get(entry.group)?.nextPath() ?? '';
-        const target = this.#targets.get(entry.group)?.get(path);
-        return target === undefined ? undefined : { path, ...target };
-      },
-    });
-    relay.on('error', (error) => this.#note(`relay ${name}: ${error.message}`));
-    await relay.start();
-    this.#relays.set(name, relay);
   }
 
   #noteOf(group: string, text: string): void {

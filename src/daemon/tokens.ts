@@ -21,7 +21,7 @@ import { SystemError } from '../sys/system-error.ts';
 import { UsageError } from '../time/usage-error.ts';
 import type { Caller } from './api/guard.ts';
 import { SCOPES, type Scope } from './api/rows.ts';
-import { NAME } from './config-schema.ts';
+import { NAME } from './schema-parts.ts';
 
 /** A token as it is kept: who can read the file cannot use it. */
 export interface TokenEntry {

@@ -10,7 +10,7 @@ import { type EndpointParts, type Endpoints, NONE } from './endpoints.ts';
 import { FAILED, HUNG_UP, WRITABLE } from './event-poll.ts';
 import type { Listener } from './listener.ts';
 import { FLOW, FLOW_BITS } from './relay-table.ts';
-import { nextTarget } from './target-order.ts';
+import { nextTarget, targetKey } from './target-order.ts';
 
 export interface ConnectorParts extends EndpointParts {
   readonly dialer: Dialer;
@@ -59,11 +59,13 @@ export class FlowConnector {
     const key = () => options.remoteAddress(client)?.address ?? '';
     while (listener !== undefined) {
       const { targets, policy, mptcp } = listener.plan;
-      const target = nextTarget(targets, key, this.#tried.get(row) ?? []);
+      const tried = this.#tried.get(row) ?? [];
+      const target = nextTarget(targets, key, tried);
       if (target === undefined) {
         listener.countRefused();
         break;
       }
+      this.#tried.set(row, [...tried, targetKey(target)]);
       const fd = dialer.connect(target, policy, mptcp);
       if (fd >= 0) {
         table.ints[at + FLOW.path] = table.nameRow(target.path);
@@ -72,7 +74,7 @@ export class FlowConnector {
         this.resume(row);
         return;
       }
-      this.#noteRefusal(listener, row, target.path);
+      this.#parts.refused(listener, target.path);
     }
     this.#hooks.abort(row);
   }
@@ -128,7 +130,7 @@ export class FlowConnector {
     this.#ends.reset(2 * row + 1);
     const listener = this.#hooks.listenerOf(at);
     const path = table.name(table.ints[at + FLOW.path] as number);
-    if (listener !== undefined) this.#noteRefusal(listener, row, path);
+    if (listener !== undefined) this.#parts.refused(listener, path);
     this.dial(row);
   }
 
@@ -136,10 +138,5 @@ export class FlowConnector {
     if (this.#until[row] === 0) return;
     this.#until[row] = 0;
     this.#count -= 1;
-  }
-
-  #noteRefusal(listener: Listener, row: number, path: string): void {
-    this.#tried.set(row, [...(this.#tried.get(row) ?? []), path]);
-    this.#parts.refused(listener, path);
   }
 }

@@ -54,7 +54,7 @@ export class Listener {
   /** Whether one more flow may come now; if so, it is counted. */
   admits(now: number): boolean {
     const { maxFlows, maxRate } = this.plan;
-    if (this.live >= maxFlows) return false;
+    if (maxFlows > 0 && this.live >= maxFlows) return false;
     if (maxRate > 0) {
       const more = ((now - this.#refilledAt) / 1_000) * maxRate;
       this.#tokens = Math.min(maxRate, this.#tokens + more);

@@ -3,6 +3,7 @@
  * that there is no room for waits in the kernel's queue.
  * @module
  */
+import { readFileSync } from 'node:fs';
 import { ERRNO, type KernelCalls } from '../sys/kernel-calls.ts';
 import { SystemError } from '../sys/system-error.ts';
 import { decodeSocketAddress, encodeSocketAddress } from '../wire/socket-address.ts';
@@ -17,6 +18,8 @@ import type { UdpPlane } from './udp-plane.ts';
 
 /** Clients accepted before others get their turn. */
 const MOST_ACCEPTS = 64;
+/** For pipes that are lent, listeners and the process itself. */
+const SPARE_DESCRIPTORS = 512;
 const IPPROTO = { tcp: 6, udp: 17 } as const;
 
 export interface ListenersParts {
@@ -39,10 +42,21 @@ export class Listeners {
   readonly #byName = new Map<string, Listener>();
   /** They do not accept for now. */
   readonly #paused = new Set<Listener>();
+  /** Flows that descriptors and the table allow. */
+  readonly #room: number;
 
   constructor(parts: ListenersParts) {
     this.#parts = parts;
     this.#scratch = parts.calls.allocate(4_096);
+    const descriptors = Math.floor((descriptorLimit() - SPARE_DESCRIPTORS) / 2);
+    this.#room = Math.max(1, Math.min(descriptors, parts.table.flows.capacity));
+  }
+
+  /** Flows open now. */
+  get #flows(): number {
+    let sum = 0;
+    for (const { live } of this.#byRow.values()) sum += live;
+    return sum;
   }
 
   get isPaused(): boolean {
@@ -50,7 +64,7 @@ export class Listeners {
   }
 
   get hasFlows(): boolean {
-    return [...this.#byRow.values()].some(({ live }) => live > 0);
+    return this.#flows > 0;
   }
 
   /** Input: one has clients or datagrams. */
@@ -157,7 +171,7 @@ export class Listeners {
   #accept(listener: Listener): void {
     const now = performance.now();
     for (let turn = 0; turn < MOST_ACCEPTS; turn += 1) {
-      if (!listener.admits(now)) {
+      if (this.#flows >= this.#room || !listener.admits(now)) {
         this.#pause(listener);
         return;
       }
@@ -260,4 +274,10 @@ export class Listeners {
   #planeOf({ plan }: Listener): FlowPlane | UdpPlane {
     return plan.protocol === 'udp' ? this.#parts.sessions : this.#parts.flows;
   }
+}
+
+/** RLIMIT_NOFILE of this process. */
+function descriptorLimit(): number {
+  const limits = readFileSync('/proc/self/limits', 'utf8');
+  return Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? 1_024);
 }

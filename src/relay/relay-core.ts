@@ -3,6 +3,7 @@
  * told plans and runs turn by turn; who tells it is not its business.
  * @module
  */
+import { existsSync } from 'node:fs';
 import type { KernelCalls } from '../sys/kernel-calls.ts';
 import { Dialer } from './dialer.ts';
 import { EventPoll, READABLE } from './event-poll.ts';
@@ -14,7 +15,7 @@ import { PipePool } from './pipe-pool.ts';
 import type { PlannedRelay, RelayNews } from './relay-plan.ts';
 import type { RelayTable } from './relay-table.ts';
 import { SocketOptions } from './socket-options.ts';
-import { type Inheritance, takeOver } from './takeover.ts';
+import { type Inheritance, takeOver, withdraw } from './takeover.ts';
 import { UdpPlane } from './udp-plane.ts';
 
 /** Kinds of epoll's numbers. */
@@ -51,6 +52,7 @@ export class RelayCore {
   #changed = true;
   #tickAt = 0;
   #controlReady = false;
+  #isOrphan = false;
 
   constructor(calls: KernelCalls, options: RelayCoreOptions) {
     this.#calls = calls;
@@ -144,16 +146,22 @@ export class RelayCore {
     return this.#controlReady;
   }
 
-  /** The daemon is gone. */
+  /** The daemon is gone: it carries on, for the next one's relay. */
   forgetControl(): void {
     this.#poll.remove(this.#options.control);
+    this.#isOrphan = true;
+  }
+
+  /** Nobody can ever take it over, for its table is gone. */
+  get isForsaken(): boolean {
+    return this.#isOrphan && !existsSync(this.#table.file);
   }
 
   /** Ends everything. */
   stop(): void {
     this.plan([]);
     this.#calls.kill(this.#table.keeper, SIGKILL);
-    this.#table.remove();
+    withdraw(this.#options.directory, this.#table);
   }
 
   readonly #handle = (kind: number, number: number, events: number): void => {
@@ -211,7 +219,7 @@ export class RelayCore {
   }
 
   #patienceMs(): number {
-    if (!this.#isUrgent && !this.#listeners.hasFlows) return -1;
+    if (!this.#isUrgent && !this.#listeners.hasFlows && !this.#isOrphan) return -1;
     const at = this.#isUrgent ? this.#tickAt : this.#tickAt - TICK_MS + IDLE_TICK_MS;
     return Math.max(0, Math.ceil(at - performance.now()));
   }

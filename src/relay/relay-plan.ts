@@ -40,7 +40,7 @@ export interface PlannedRelay {
   readonly connectTimeoutMs: number;
   /** How long a UDP flow lives without a datagram either way. */
   readonly idleTimeoutMs: number;
-  /** Flows at the same time; further clients wait in the kernel's queue. */
+  /** Flows at the same time; further clients wait in the kernel's queue. 0: what descriptors allow. */
   readonly maxFlows: number;
   /** New flows a second, with a second's worth at once; further clients wait. 0: no limit. */
   readonly maxRate: number;

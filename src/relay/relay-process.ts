@@ -110,7 +110,7 @@ export function runRelay(calls: KernelCalls): void {
     tell: (news) => control.tell(news),
   });
   core.begin(first.relays);
-  for (;;) {
+  while (!core.isForsaken) {
     if (!core.turn()) continue;
     for (const order of control.orders()) {
       if (order.do === 'stop') {
@@ -122,6 +122,7 @@ export function runRelay(calls: KernelCalls): void {
     }
     if (!control.isOpen) core.forgetControl();
   }
+  core.stop();
 }
 
 if (import.meta.main) {

@@ -5,7 +5,7 @@
  * wide its rows are: a later version adds regions and fields at the end, and reads an older table.
  * @module
  */
-import { closeSync, fstatSync, openSync, realpathSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, realpathSync, writeSync } from 'node:fs';
 import type { KernelCalls } from '../sys/kernel-calls.ts';
 import { SystemError } from '../sys/system-error.ts';
 
@@ -251,11 +251,6 @@ export class RelayTable {
     const at = this.names.at(row);
     const length = Math.min(this.ints[at] ?? 0, NAME_CHARACTERS);
     return String.fromCharCode(...this.#bytes.subarray((at + 1) * 4, (at + 1) * 4 + length));
-  }
-
-  /** It carries nothing any more: no relay is to find it. */
-  remove(): void {
-    unlinkSync(this.file);
   }
 
   /** The bytes of words from `at` on, as they lie in the file. */

@@ -10,7 +10,7 @@ import { SystemError } from '../sys/system-error.ts';
 import { descriptorOf } from '../sys/tcp-socket.ts';
 import { encodeProxyHeader } from '../wire/proxy-protocol.ts';
 import type { PlannedRelay, PlannedTarget, RelayCounts } from './relay-plan.ts';
-import { nextTarget } from './target-order.ts';
+import { nextTarget, targetKey } from './target-order.ts';
 
 interface StreamRelayEvents {
   /** A path did not take a flow. */
@@ -91,7 +91,7 @@ export class StreamRelay extends EventEmitter<StreamRelayEvents> {
     this.#accepted += 1;
     // The reset that follows from `close` says all there is to say.
     client.on('error', () => undefined);
-    if (this.#flows.size >= this.plan.maxFlows) {
+    if (this.plan.maxFlows > 0 && this.#flows.size >= this.plan.maxFlows) {
       client.resetAndDestroy();
       return;
     }
@@ -126,7 +126,7 @@ export class StreamRelay extends EventEmitter<StreamRelayEvents> {
       else if (client.destroyed) return;
       else {
         this.emit('refused', target.path);
-        this.#dial(client, [...tried, target.path]);
+        this.#dial(client, [...tried, targetKey(target)]);
       }
     });
     client.once('close', () => {

@@ -5,7 +5,7 @@
  * both have a socket, closing it would tell the peer nothing.
  * @module
  */
-import { readdirSync, realpathSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
+import { readdirSync, realpathSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
 import path from 'node:path';
 import { type KernelCalls, mustCall } from '../sys/kernel-calls.ts';
 import { SystemError } from '../sys/system-error.ts';
@@ -73,6 +73,12 @@ export function takeOver(
   } finally {
     keeper.close();
   }
+}
+
+/** Nothing is carried any more: no relay is to find the table. */
+export function withdraw(directory: string, table: RelayTable): void {
+  rmSync(path.join(directory, CURRENT), { force: true });
+  rmSync(table.file, { force: true });
 }
 
 /** A table, why it is none, or nothing where there is no file. */

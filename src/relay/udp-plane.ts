@@ -11,7 +11,7 @@ import type { Dialer } from './dialer.ts';
 import { type EventPoll, READABLE } from './event-poll.ts';
 import type { Listener } from './listener.ts';
 import { FLOW_STATE, type RelayTable, SESSION } from './relay-table.ts';
-import { nextTarget } from './target-order.ts';
+import { nextTarget, targetKey } from './target-order.ts';
 
 /** Batches before others get their turn. */
 const MOST_BATCHES = 8;
@@ -177,7 +177,7 @@ export class UdpPlane {
       }
       const fd = this.#parts.dialer.associate(target);
       if (fd < 0) {
-        tried.push(target.path);
+        tried.push(targetKey(target));
         this.#parts.refused(listener, target.path);
         this.#freeRows.push(row);
         continue;

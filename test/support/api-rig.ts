@@ -60,6 +60,7 @@ export async function apiRig(t: TestContext, options: ApiRigOptions = {}): Promi
     metrics: new Metrics({ supervisor, log, loop: new LoopWatch(), version, troubles }),
     tls,
     troubles,
+    upgrade: () => undefined,
     reload: options.reload ?? (async () => undefined),
   });
   t.after(async () => {

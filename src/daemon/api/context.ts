@@ -19,6 +19,8 @@ export interface ApiContext {
   troubles(): readonly string[];
   /** Reads the configuration file anew. Throws `UsageError` and changes nothing then. */
   reload(): Promise<void>;
+  /** Has the program replaced by the one on the disk. Throws, and changes nothing then. */
+  upgrade(): void;
 }
 
 /** A certificate with its chain, and its key. */

@@ -10,12 +10,13 @@ import { type Evidence, LINK_STATES, REASONS } from '../../keepalive/keepalive.t
 import type { LinkStatus } from '../../link/link.ts';
 import { STANDINGS } from '../../path/group-member.ts';
 import { PATH_STATES } from '../../path/link-health.ts';
-import { OLD_FLOWS } from '../../relay/relay.ts';
 import { TCP_STATES, TCP_TIMERS } from '../../wire/inet-diag.ts';
 import type { LoggedEvent } from '../event-log.ts';
 import type { GroupStatus } from '../group-runner.ts';
+import { ENGINES, PROTOCOLS } from '../relay-schema.ts';
+import type { RelayStatus } from '../relays.ts';
 import type { RouteStatus } from '../route-runner.ts';
-import type { RelayStatus } from '../supervisor.ts';
+import { OLD_FLOWS } from '../schema-parts.ts';
 
 /** A link, with the tags that its configuration gives it. */
 export interface LinkRow extends LinkStatus {
@@ -95,10 +96,15 @@ export const relayRow: z.ZodType<RelayStatus> = z
     listen: z.string(),
     group: z.string(),
     oldFlows: z.enum(OLD_FLOWS).describe('What becomes of flows on a path that was left.'),
+    protocol: z.enum(PROTOCOLS),
+    engine: z.enum(ENGINES).describe('What carries: a process that splices, or streams.'),
     pid: z.int().describe('The process that carries its connections.'),
+    failure: z.string().nullable().describe('Why it does not listen.'),
     flows: flows.describe('Flows open now, by path.'),
     accepted: count.describe('Flows since the start.'),
-    refused: count.describe('Flows whose path did not take the connection.'),
+    refused: count.describe('Flows that no path took.'),
+    bytesUp: count.describe('Bytes from clients, of flows that have ended too.'),
+    bytesDown: count.describe('Bytes to clients.'),
     mptcp: z.object({ inUse: count, fellBack: count }).exactOptional(),
   })
   .meta({ id: 'Relay' });

@@ -1,5 +1,6 @@
 /**
- * What may be changed: a link is taken out, back in, or probed now; the configuration is read anew.
+ * What may be changed: a link is taken out, back in, or probed now; the configuration is read anew; the
+ * daemon is replaced by a newer one.
  * @module
  */
 import { z } from 'zod';
@@ -14,7 +15,7 @@ const VERBS = {
   probe: 'Asks a link for evidence now.',
 } as const;
 
-export function writes({ supervisor, reload }: ApiContext): Endpoint[] {
+export function writes({ supervisor, reload, upgrade }: ApiContext): Endpoint[] {
   const verbs = (Object.keys(VERBS) as (keyof typeof VERBS)[]).map((verb) =>
     endpoint({
       method: 'POST',
@@ -39,5 +40,15 @@ export function writes({ supervisor, reload }: ApiContext): Endpoint[] {
       return { reloaded: true as const };
     },
   });
-  return [...verbs, again];
+  const renew = endpoint({
+    method: 'POST',
+    path: '/api/v1/upgrade',
+    summary: 'Replaces the daemon by the program on the disk; relayed connections go on.',
+    answer: z.object({ upgrading: z.literal(true) }),
+    run: () => {
+      upgrade();
+      return { upgrading: true as const };
+    },
+  });
+  return [...verbs, again, renew];
 }

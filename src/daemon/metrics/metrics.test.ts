@@ -8,7 +8,8 @@ import { createLink } from '../../link/registry.ts';
 import { EventLog } from '../event-log.ts';
 import type { GroupStatus } from '../group-runner.ts';
 import { LoopWatch } from '../loop-watch.ts';
-import { type RelayStatus, Supervisor } from '../supervisor.ts';
+import type { RelayStatus } from '../relays.ts';
+import { Supervisor } from '../supervisor.ts';
 import { MOST_SINGLE_LINKS } from './link-metrics.ts';
 import { Metrics } from './metrics.ts';
 
@@ -21,7 +22,18 @@ function rig(t: TestContext, wrong: readonly string[] = []) {
   const log = new EventLog();
   const supervisor = new Supervisor(log);
   const shown = { links: linksCalled('a', 'b'), groups: [] as GroupStatus[] };
-  const relay = { name: 'r', listen: '', group: 'g', oldFlows: 'keep', pid: 1 } as const;
+  const relay = {
+    name: 'r',
+    listen: '',
+    group: 'g',
+    oldFlows: 'keep',
+    pid: 1,
+    protocol: 'tcp',
+    engine: 'splice',
+    bytesUp: 0,
+    bytesDown: 0,
+    failure: null,
+  } as const;
   const relays: RelayStatus[] = [{ ...relay, flows: { a: 3 }, accepted: 7, refused: 1 }];
   t.mock.method(supervisor, 'links', () => shown.links);
   t.mock.method(supervisor, 'groupStatuses', () => shown.groups);

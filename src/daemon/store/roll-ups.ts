@@ -32,7 +32,7 @@ export const TIERS: readonly [Tier, Tier, Tier] = [
 ];
 export type TierIndex = 0 | 1 | 2;
 const MARKS = { 1: 'hours', 2: 'days' } as const;
-const LINKS_A_STEP = 8;
+const LINKS_A_STEP = 4;
 const ROWS_A_STEP = 200;
 
 /** A bucket's row: when it begins, and its bytes. */

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
@@ -220,6 +228,20 @@ suite('the store', () => {
   });
 });
 
+test('once tidied, the file alone has everything, without its log', async (t) => {
+  const { store } = storeIn(tempDirectory(t));
+  store.open();
+  store.keep(events(1, 3));
+  const elsewhere = tempDirectory(t);
+  assert.equal(await store.tidy(), true);
+  copyFileSync(store.file, path.join(elsewhere, 'linkhold.db'));
+  const copy = storeIn(elsewhere).store;
+  copy.open();
+  assert.deepEqual(ids(copy.find({ limit: 9 })), [1, 2, 3]);
+  copy.close();
+  store.close();
+});
+
 /** The directory anew. */
 function madeAnew(directory: string): void {
   mkdirSync(directory, { recursive: true });
@@ -272,6 +294,7 @@ suite('export and import', () => {
     for (const [bad, message] of [
       [lines.slice(0, -1), /^x:11: it is not whole: its end is missing/],
       [lines.slice(0, 5), /^x:5: it is not whole/],
+      [[lines[0] ?? '', '{"end":1}'], /^x:2: it is not whole/],
       [[], /^x:0: it is not whole/],
       [lines.slice(1), /^x:1: this is no export of version 1/],
       [[...lines, lines[1] ?? ''], /^x:13: more after its end/],

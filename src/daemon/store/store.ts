@@ -10,6 +10,7 @@ import path from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SystemError } from '../../sys/system-error.ts';
 import type { EventKeeper, LoggedEvent } from '../event-log.ts';
+import { checkpoint } from './checkpoint.ts';
 import { DATABASE_NAME, faultOf, isCorrupt, moveAside } from './database.ts';
 import { EVENT_BYTES, type KeptQuery } from './event-table.ts';
 import type { BarCell, Series, Span } from './history.ts';
@@ -188,7 +189,13 @@ export class Store implements EventKeeper {
     const nowMs = this.#wallMs();
     if (!(await this.#inSlices(({ rollUps }) => rollUps.make(nowMs)))) return false;
     if (!(await this.#inSlices(({ rollUps }) => rollUps.trim(nowMs)))) return false;
-    return this.#read(({ db }) => db.exec('PRAGMA wal_checkpoint(PASSIVE)')) !== undefined;
+    try {
+      await checkpoint(this.file);
+      return true;
+    } catch (error) {
+      this.#failed(error);
+      return false;
+    }
   }
 
   /** A link's story in steps, or `undefined` while the file cannot be read. */
@@ -294,6 +301,7 @@ export class Store implements EventKeeper {
   }
 
   #failed(error: unknown): void {
+    if (this.#closed) return;
     this.#drop();
     if (isCorrupt(error) && this.#putAside(error)) {
       this.#openAt = Number.NEGATIVE_INFINITY;
