@@ -14,7 +14,10 @@ node_modules/.package-lock.json: package.json package-lock.json
 packages:
 	sh test/support/install-packages.sh
 
+# The other end of path-a is a process of its own, so that it can be hung and woken: see README.md.
 run: install
+	bin/linkhold respond --listen 127.0.0.1:7201 --key first-run & responder=$$!; \
+	trap 'kill -KILL $$responder 2>/dev/null' EXIT; trap : INT TERM; \
 	bin/linkhold run examples/first-run.yaml
 
 test: install packages

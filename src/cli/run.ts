@@ -92,7 +92,10 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   if (wanted) reload();
   const why = stopsEarly() ?? (await Promise.race([toldToStop(), daemon.upgradeAsked]));
   process.off('SIGHUP', reload);
-  if (why === undefined) return await replace(daemon, log, close);
+  if (why === undefined) {
+    manager.reloading();
+    return await replace(daemon, log, close);
+  }
   log.info(`stopping on ${why}`);
   manager.stopping();
   await daemon.stop();
