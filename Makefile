@@ -2,7 +2,7 @@
 # make test   installs what it needs (Debian packages too, as root) and runs every check and test
 # make bench  runs the benchmarks beside their rivals and prints ratios
 
-.PHONY: install packages run test bench
+.PHONY: install packages dashboard run test bench
 
 install: node_modules/.package-lock.json
 
@@ -14,7 +14,11 @@ node_modules/.package-lock.json: package.json package-lock.json
 packages:
 	sh test/support/install-packages.sh
 
-run: install
+# What the daemon shows at /, from web/.
+dashboard: install
+	node_modules/node/bin/node web/build.ts
+
+run: dashboard
 	bin/linkhold run examples/first-run.yaml
 
 test: install packages

@@ -1,7 +1,7 @@
 /**
  * `node build.ts`: makes dist/, which is what the package holds. The library is emitted file by
  * file by the compiler; the command is bundled with everything it uses, so that the package needs no
- * other one; and the schema of the configuration file. Ends with 1 where that would not be true.
+ * other one; the dashboard, and the schema of the configuration file. Ends with 1 where that would not be true.
  * @module
  */
 import { spawnSync } from 'node:child_process';
@@ -18,6 +18,7 @@ import { builtinModules } from 'node:module';
 import path from 'node:path';
 import { build, type Metafile } from 'esbuild';
 import { configJsonSchema } from './src/daemon/config-json-schema.ts';
+import { buildWeb } from './web/build.ts';
 
 const ROOT = import.meta.dirname;
 const DIST = path.join(ROOT, 'dist');
@@ -78,8 +79,9 @@ function packageOf(file: string): string | undefined {
 }
 
 /** The licence of every package in the bundle, as each of them asks for. */
-function writeLicences(metafile: Metafile): void {
-  const folders = new Set(Object.keys(metafile.inputs).flatMap((file) => packageOf(file) ?? []));
+function writeLicences(...metafiles: readonly Metafile[]): void {
+  const inputs = metafiles.flatMap((metafile) => Object.keys(metafile.inputs));
+  const folders = new Set(inputs.flatMap((file) => packageOf(file) ?? []));
   const texts = [...folders]
     .toSorted((a, b) => a.localeCompare(b, 'en'))
     .map((folder) => {
@@ -93,7 +95,7 @@ function writeLicences(metafile: Metafile): void {
       if (files.length === 0) body.push('Its package holds no text of the licence.');
       return [`${name} ${version} (${license ?? 'see below'})`, ...body].join('\n\n');
     });
-  const head = 'linkhold bundles these packages into its command. Their licences:';
+  const head = 'linkhold bundles these packages into its command and dashboard. Their licences:';
   const rule = `\n\n${'-'.repeat(80)}\n\n`;
   writeFileSync(path.join(CLI, 'THIRD-PARTY-LICENSES.txt'), `${[head, ...texts].join(rule)}\n`);
 }
@@ -132,5 +134,5 @@ rmSync(DIST, { recursive: true, force: true });
 emitLibrary();
 const metafile = await bundleCommand();
 writeSchema();
-writeLicences(metafile);
+writeLicences(metafile, await buildWeb());
 refuseDependencies(metafile);

@@ -9,6 +9,7 @@ import { MOST_RULES } from '../host/rule.ts';
 import type { ProfileName, TimingInput } from '../keepalive/timing.ts';
 import { OLD_FLOWS, type OldFlows } from '../relay/relay.ts';
 import { type NotifyEntry, notifySchema } from './notify/notify-schema.ts';
+import { type StatusPageEntry, statusPageSchema } from './status-page/status-schema.ts';
 
 /** One link: its URL, and its timing as everywhere. */
 export interface LinkEntry extends TimingInput {
@@ -101,6 +102,7 @@ export interface Config {
   readonly respond: readonly ResponderEntry[];
   readonly protect: readonly ProtectEntry[];
   readonly notify?: NotifyEntry | undefined;
+  readonly statusPage?: StatusPageEntry | undefined;
 }
 
 const PROFILE_NAMES: readonly [ProfileName, ...ProfileName[]] = [
@@ -375,4 +377,5 @@ export const configSchema: z.ZodType<Config> = z.strictObject({
     'Keepalive for connections of other programs on this machine, existing ones and those to come.',
   ),
   notify: notifySchema.optional().describe('Who is told of what, and how.'),
+  statusPage: statusPageSchema.optional().describe('A page of chosen links for everybody.'),
 } satisfies Shape<Config>);

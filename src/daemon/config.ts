@@ -18,6 +18,7 @@ import { type Config, configSchema, NAME } from './config-schema.ts';
 import { groupConfig, inWordsOfTheFile } from './group-config.ts';
 import { checkNotify } from './notify/notify-config.ts';
 import { routeConfigs } from './route-config.ts';
+import { checkStatusPage } from './status-page/status-page.ts';
 import { YamlSource } from './yaml-source.ts';
 
 /** Enough for 30,000 links; larger is another file. */
@@ -152,6 +153,7 @@ function buildAll(config: Config): void {
   routeConfigs(config);
   protectRules(config);
   checkNotify(config);
+  checkStatusPage(config);
 }
 
 function checkGroup(config: Config, name: string): void {
