@@ -1,7 +1,8 @@
 /**
  * `node build.ts`: makes dist/, which is what the package holds. The library is emitted file by
  * file by the compiler; the command is bundled with everything it uses, so that the package needs no
- * other one; the dashboard, and the schema of the configuration file. Ends with 1 where that would not be true.
+ * other one. Beside it lie the dashboard and the schema of the configuration file. Ends with 1 where
+ * that would not be true.
  * @module
  */
 import { spawnSync } from 'node:child_process';

@@ -81,7 +81,9 @@ export function HistoryBar({
         const key = `${index}`;
         return (
           <g key={key}>
-            <rect x={x + CELL} y="0" width={GAP} height={HEIGHT} class="gap" />
+            {rects.length > 0 && (
+              <rect x={x + CELL} y="0" width={GAP} height={HEIGHT} class="gap" />
+            )}
             {rects.map(({ part, y, height }) => (
               <rect key={part} x={x} y={y} width={CELL} height={height} class={part} />
             ))}

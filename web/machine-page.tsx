@@ -104,8 +104,8 @@ export function MachinePage(): JSX.Element {
       {data !== undefined && (
         <>
           <p role="status">
-            <b>{plural(data.atRisk, 'connection')}</b> at risk, of {data.total.toLocaleString()}. As
-            of <Time at={data.at} />.
+            <b>{plural(data.atRisk, 'connection')}</b> at risk, of {data.total.toLocaleString()},
+            those within this machine counted. As of <Time at={data.at} />.
           </p>
           {data.missing !== null && (
             <p class="card soft">Not all can be seen here: {data.missing}</p>
@@ -118,7 +118,11 @@ export function MachinePage(): JSX.Element {
             />{' '}
             Also connections within this machine
           </label>
-          {data.items.length === 0 && <p class="card empty">None of those shown is at risk.</p>}
+          {data.items.length === 0 && (
+            <p class="card empty">
+              {all ? 'None is at risk.' : 'None with another machine is at risk.'}
+            </p>
+          )}
           <ul class="cards plain">
             {data.items.map((socket) => (
               <Connection key={socket.cookie} socket={socket} />

@@ -33,6 +33,7 @@ export interface ApiRig {
   readonly app: FastifyInstance;
   readonly supervisor: Supervisor;
   readonly log: EventLog;
+  readonly store: Store;
   /** Where its tokens are. */
   readonly stateDir: string;
   /** A GET unless told otherwise. */
@@ -78,7 +79,7 @@ export async function apiRig(t: TestContext, options: ApiRigOptions = {}): Promi
   statusPage.apply(config);
   const ask = async (url: string, more: InjectOptions = {}) =>
     await app.inject({ method: 'GET', url, ...more });
-  return { app, supervisor, log, stateDir, ask };
+  return { app, supervisor, log, store, stateDir, ask };
 }
 
 /** Links to an address that refuses at once and whose timers are far away. */
