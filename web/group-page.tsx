@@ -42,30 +42,37 @@ function PathRow({
         <Since at={since} />
       </td>
       <td data-head="Preference">
-        {tier}
-        <span class="soft"> · weight {weight}</span>
+        <span>
+          {tier} <span class="soft">· weight {weight}</span>
+        </span>
       </td>
       <td data-head="Share">{percentOf(share)}</td>
       <td data-head="Standing" class="standing">
-        {standing ??
-          (active ? 'in use' : path.state === 'up' ? 'ready to take over' : 'out until it answers')}
-        {heldUntil !== null && (
-          <>
-            {' '}
-            until <Time at={heldUntil} />
-          </>
-        )}
-        {flappingUntil !== null && heldUntil === null && (
-          <>
-            {' '}
-            until <Time at={flappingUntil} />, if it stays up
-          </>
-        )}
-        {failbackAt !== null && (
-          <>
-            ; traffic returns at <Time at={failbackAt} />
-          </>
-        )}
+        <span>
+          {standing ??
+            (active
+              ? 'in use'
+              : path.state === 'up'
+                ? 'ready to take over'
+                : 'out until it answers')}
+          {heldUntil !== null && (
+            <>
+              {' '}
+              until <Time at={heldUntil} />
+            </>
+          )}
+          {flappingUntil !== null && heldUntil === null && (
+            <>
+              {' '}
+              until <Time at={flappingUntil} />, if it stays up
+            </>
+          )}
+          {failbackAt !== null && (
+            <>
+              ; traffic returns at <Time at={failbackAt} />
+            </>
+          )}
+        </span>
       </td>
       <td>
         <DrainOrResume link={link} drained={path.drained} done={renew} />
@@ -200,9 +207,7 @@ export function GroupPage({ name }: { readonly name: string }): JSX.Element {
       </header>
       <section class={`card group ${troubleOf(group)}`} aria-label="Its story">
         <GroupStory group={group} known={known} />
-        <p class="soft">
-          Why: {group.why === 'start' ? 'it was chosen when the daemon started' : group.why}.
-        </p>
+        {group.why !== 'start' && <p class="soft">The last switch was made because {group.why}.</p>}
       </section>
       <section aria-labelledby="paths-head">
         <h2 id="paths-head">Paths</h2>

@@ -46,8 +46,10 @@ function Copy({ command }: { readonly command: string }): JSX.Element {
 
 function detectionOf({ detection }: SocketReport): string {
   if (detection === null) return 'When a dead peer would be known cannot be told.';
-  const idle = detection.idleMs === null ? 'never' : `within ${lengthOf(detection.idleMs)}`;
-  return `A dead peer is known ${idle} while idle, within ${lengthOf(detection.inFlightMs)} while data is on its way.`;
+  const idle =
+    detection.idleMs === null ? 'not noticed' : `known within ${lengthOf(detection.idleMs)}`;
+  const inFlight = lengthOf(detection.inFlightMs);
+  return `A dead peer is ${idle} while the connection is idle, and known within ${inFlight} while data is on its way.`;
 }
 
 function Connection({ socket }: { readonly socket: SocketReport }): JSX.Element {

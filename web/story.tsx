@@ -52,19 +52,23 @@ function isTold(path: PathStatus): boolean {
   return pathState(path) !== 'up' || path.heldUntil !== null;
 }
 
+/** Whether traffic goes by another path than the preferred ones. */
+function isRerouted({ paths }: GroupStatus): boolean {
+  const best = Math.min(...paths.map(({ tier }) => tier));
+  return paths.some((path) => path.active && path.tier > best);
+}
+
 /** Whether anything about the group needs a person's eye. */
 export function troubleOf(group: GroupStatus): 'down' | 'suspect' | 'up' {
   const active = group.paths.find((path) => path.active);
   if (active?.state === 'down') return 'down';
-  return group.paths.some((path) => !['up', 'drained'].includes(pathState(path)))
-    ? 'suspect'
-    : 'up';
+  const isWell = group.paths.every((path) => ['up', 'drained'].includes(pathState(path)));
+  return isWell && !isRerouted(group) ? 'up' : 'suspect';
 }
 
 function Traffic({ group }: { readonly group: GroupStatus }): JSX.Element {
   const { active, since, why, paths } = group;
   const current = paths.find((path) => path.active);
-  const best = Math.min(...paths.map(({ tier }) => tier));
   if (current?.state === 'down') {
     return (
       <>
@@ -82,12 +86,13 @@ function Traffic({ group }: { readonly group: GroupStatus }): JSX.Element {
       </>
     );
   }
-  const preferred = current?.tier === best && paths.length > 1 ? ', the preferred path,' : '';
-  const told = why === 'start' || preferred === '' ? '' : ` — ${why}`;
+  const isPreferred = paths.length > 1 && !isRerouted(group);
+  // Where it was rerouted, the reason stands in the line above.
+  const told = why === 'start' || !isPreferred ? '' : ` — ${why}`;
   return (
     <>
       Traffic goes by <b>{active}</b>
-      {preferred} since <Time at={since} />
+      {isPreferred && ', the preferred path,'} since <Time at={since} />
       {told}.
     </>
   );
@@ -177,7 +182,7 @@ function PathChips({ group }: { readonly group: GroupStatus }): JSX.Element {
   );
 }
 
-const HEADS = { down: 'No path', suspect: 'Rerouted or in doubt', up: 'All well' } as const;
+const HEADS = { down: 'No path', suspect: 'A path is out', up: 'All well' } as const;
 
 export function GroupCard({
   group,
@@ -187,10 +192,7 @@ export function GroupCard({
   readonly known: Known;
 }): JSX.Element {
   const trouble = troubleOf(group);
-  const current = group.paths.find((path) => path.active);
-  const best = Math.min(...group.paths.map(({ tier }) => tier));
-  const rerouted = current !== undefined && current.tier > best;
-  const head = trouble === 'suspect' ? (rerouted ? 'Rerouted' : 'A path is out') : HEADS[trouble];
+  const head = isRerouted(group) && trouble === 'suspect' ? 'Rerouted' : HEADS[trouble];
   return (
     <article class={`card group ${trouble}`}>
       <header>
@@ -199,7 +201,7 @@ export function GroupCard({
         </h3>
         <span class={`mark ${trouble}`}>
           <StateIcon state={trouble} />
-          {trouble === 'up' && rerouted ? 'Rerouted' : head}
+          {head}
         </span>
         <span class="soft age">
           for <Since at={group.since} />

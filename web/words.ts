@@ -44,7 +44,7 @@ const NO_BREAK = '\u00a0';
 /** A length of time, its two largest units: `1 m 30 s`, `250 ms`, `3 d 4 h`. */
 export function lengthOf(ms: number): string {
   if (ms < 1_000) return `${Math.max(0, Math.round(ms))}${NO_BREAK}ms`;
-  if (ms < 10_000 && ms % 1_000 >= 50) return `${(ms / 1_000).toFixed(1)}${NO_BREAK}s`;
+  if (ms < 9_950 && ms % 1_000 >= 50) return `${(ms / 1_000).toFixed(1)}${NO_BREAK}s`;
   let rest = Math.round(ms / 1_000) * 1_000;
   const first = UNITS.findIndex(([unit]) => rest >= unit);
   const parts: string[] = [];
