@@ -2,7 +2,7 @@
 # make test   installs what it needs (Debian packages too, as root) and runs every check and test
 # make bench  runs the benchmarks beside their rivals and prints ratios
 
-.PHONY: install packages run test bench
+.PHONY: install packages dashboard run test bench
 
 install: node_modules/.package-lock.json
 
@@ -14,8 +14,12 @@ node_modules/.package-lock.json: package.json package-lock.json
 packages:
 	sh test/support/install-packages.sh
 
+# What the daemon shows at /, from web/.
+dashboard: install
+	node_modules/node/bin/node web/build.ts
+
 # The other end of path-a is a process of its own, so that it can be hung and woken: see README.md.
-run: install
+run: dashboard
 	bin/linkhold respond --listen 127.0.0.1:7201 --key first-run & responder=$$!; \
 	trap 'kill -KILL $$responder 2>/dev/null' EXIT; trap : INT TERM; \
 	bin/linkhold run examples/first-run.yaml

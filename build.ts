@@ -1,8 +1,8 @@
 /**
  * `node build.ts`: makes dist/, which is what the package holds. The library is emitted file by
  * file by the compiler; the command is bundled with everything it uses, so that the package needs no
- * other one; the configuration's schema and the manual page are made by it. Ends with 1 where that
- * would not be true.
+ * other one. Beside it lie the dashboard, the manual page and the schema of the configuration file. Ends
+ * with 1 where that would not be true.
  * @module
  */
 import { spawnSync } from 'node:child_process';
@@ -20,6 +20,7 @@ import { builtinModules } from 'node:module';
 import path from 'node:path';
 import { build, type Metafile } from 'esbuild';
 import { configJsonSchema } from './src/daemon/config-json-schema.ts';
+import { buildWeb } from './web/build.ts';
 
 const ROOT = import.meta.dirname;
 const DIST = path.join(ROOT, 'dist');
@@ -81,8 +82,9 @@ function packageOf(file: string): string | undefined {
 }
 
 /** The licence of every package in the bundle, as each of them asks for. */
-function writeLicences(metafile: Metafile): void {
-  const folders = new Set(Object.keys(metafile.inputs).flatMap((file) => packageOf(file) ?? []));
+function writeLicences(...metafiles: readonly Metafile[]): void {
+  const inputs = metafiles.flatMap((metafile) => Object.keys(metafile.inputs));
+  const folders = new Set(inputs.flatMap((file) => packageOf(file) ?? []));
   const texts = [...folders]
     .toSorted((a, b) => a.localeCompare(b, 'en'))
     .map((folder) => {
@@ -96,7 +98,7 @@ function writeLicences(metafile: Metafile): void {
       if (files.length === 0) body.push('Its package holds no text of the licence.');
       return [`${name} ${version} (${license ?? 'see below'})`, ...body].join('\n\n');
     });
-  const head = 'linkhold bundles these packages into its command. Their licences:';
+  const head = 'linkhold bundles these packages into its command and dashboard. Their licences:';
   const rule = `\n\n${'-'.repeat(80)}\n\n`;
   writeFileSync(path.join(CLI, 'THIRD-PARTY-LICENSES.txt'), `${[head, ...texts].join(rule)}\n`);
 }
@@ -144,5 +146,5 @@ emitLibrary();
 const metafile = await bundleCommand();
 writeSchema();
 writeManual();
-writeLicences(metafile);
+writeLicences(metafile, await buildWeb());
 refuseDependencies(metafile);

@@ -21,7 +21,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 };
 const PURE = ['time', 'wire', 'keepalive', 'path'];
 /** Files that are started or published rather than imported. */
-const ENTRIES = ['src/index.ts', 'src/cli/main.ts', 'src/relay/relay-process.ts'];
+const ENTRIES = [
+  'src/index.ts',
+  'src/cli/main.ts',
+  'src/relay/relay-process.ts',
+  'web/main.tsx',
+  'web/build.ts',
+];
 const SUPPORT_PROGRAMS = /^test\/support\/peer-/;
 
 /** Spelt apart, for this file is looked at too. */
@@ -39,9 +45,10 @@ interface SourceFile {
   readonly imports: readonly string[];
 }
 
-const files: readonly SourceFile[] = globSync(['src/**/*.ts', 'test/**/*.ts', 'bench/**/*.ts'], {
-  cwd: ROOT,
-}).map((name) => {
+const files: readonly SourceFile[] = globSync(
+  ['src/**/*.ts', 'test/**/*.ts', 'bench/**/*.ts', 'web/**/*.{ts,tsx}'],
+  { cwd: ROOT },
+).map((name) => {
   const text = readFileSync(path.join(ROOT, name), 'utf8');
   const specifiers = [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(
     ([, specifier = '']) => specifier,

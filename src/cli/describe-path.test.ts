@@ -8,7 +8,14 @@ const at = (ms: number) => new Date(NOW + ms).toISOString();
 const clock = (ms: number) => new Date(NOW + ms).toLocaleTimeString('en-GB');
 const GOOD: PathStatus = {
   ...{ link: 'a', tier: 1, weight: 1, state: 'up', since: at(-9_000), standing: 'eligible' },
-  ...{ drained: false, heldUntil: null, flappingUntil: null, poor: null, silencedBy: null },
+  ...{
+    drained: false,
+    heldUntil: null,
+    failbackAt: null,
+    flappingUntil: null,
+    poor: null,
+    silencedBy: null,
+  },
   ...{ share: 0, active: false },
 };
 

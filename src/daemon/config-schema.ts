@@ -20,6 +20,7 @@ import {
   type Shape,
   timing,
 } from './schema-parts.ts';
+import { type StatusPageEntry, statusPageSchema } from './status-page/status-schema.ts';
 
 /** One link: its URL, and its timing as everywhere. */
 export interface LinkEntry extends TimingInput {
@@ -103,6 +104,7 @@ export interface Config {
   readonly respond: readonly ResponderEntry[];
   readonly protect: readonly ProtectEntry[];
   readonly notify?: NotifyEntry | undefined;
+  readonly statusPage?: StatusPageEntry | undefined;
 }
 
 const link = z.strictObject({
@@ -308,4 +310,5 @@ export const configSchema: z.ZodType<Config> = z.strictObject({
     'Keepalive for connections of other programs on this machine, existing ones and those to come.',
   ),
   notify: notifySchema.optional().describe('Who is told of what, and how.'),
+  statusPage: statusPageSchema.optional().describe('A page of chosen links for everybody.'),
 } satisfies Shape<Config>);

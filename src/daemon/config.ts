@@ -19,6 +19,7 @@ import { checkNotify } from './notify/notify-config.ts';
 import { relayConfigs } from './relay-config.ts';
 import { routeConfigs } from './route-config.ts';
 import { NAME } from './schema-parts.ts';
+import { checkStatusPage } from './status-page/status-page.ts';
 import { YamlSource } from './yaml-source.ts';
 
 /** Enough for 30,000 links; larger is another file. */
@@ -146,6 +147,7 @@ function buildAll(config: Config): void {
   routeConfigs(config);
   protectRules(config);
   checkNotify(config);
+  checkStatusPage(config);
 }
 
 function checkGroup(config: Config, name: string): void {

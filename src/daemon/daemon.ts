@@ -22,6 +22,7 @@ import { LoopWatch } from './loop-watch.ts';
 import { Metrics } from './metrics/metrics.ts';
 import { Notifier } from './notify/notifier.ts';
 import { ensureToken } from './state-dir.ts';
+import { StatusPage } from './status-page/status-page.ts';
 import { Recorder } from './store/recorder.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
 import { Store } from './store/store.ts';
@@ -46,6 +47,7 @@ export class Daemon {
   readonly #supervisor: Supervisor;
   readonly #recorder: Recorder;
   readonly #notifier: Notifier;
+  readonly #statusPage: StatusPage;
   readonly #loop = new LoopWatch();
   #lock: StateLock | undefined;
   #api: FastifyInstance | undefined;
@@ -73,6 +75,7 @@ export class Daemon {
       note,
     });
     this.#notifier = new Notifier(options.stateDir, this.log, this.#supervisor);
+    this.#statusPage = new StatusPage(this.#supervisor, this.log, this.store);
   }
 
   /**
@@ -200,6 +203,8 @@ export class Daemon {
       guard: new ApiGuard(host, tokens, tls !== undefined),
       version,
       metrics: new Metrics({ supervisor, log: this.log, loop: this.#loop, version, troubles }),
+      history: this.store,
+      statusPage: this.#statusPage,
       tls,
       troubles,
       reload: () => this.reload(),
@@ -267,6 +272,7 @@ export class Daemon {
       await this.#supervisor.apply(config);
     } finally {
       this.#notifier.apply(config);
+      this.#statusPage.apply(config);
     }
   }
 }

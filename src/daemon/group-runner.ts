@@ -27,6 +27,8 @@ export interface PathStatus {
   readonly drained: boolean;
   /** Until when a path that fell again is last choice. */
   readonly heldUntil: string | null;
+  /** When traffic returns to it, if it stays up. */
+  readonly failbackAt: string | null;
   /** Until when it counts as flapping, if it stays up. */
   readonly flappingUntil: string | null;
   /** What is poor about a path that is up. */
@@ -134,12 +136,14 @@ export class GroupRunner {
       since: wallTime(this.#group.activeSince),
       why: this.#group.activeWhy,
       paths: this.#group.rows(performance.now()).map((row) => {
-        const { name, since, heldUntil, flappingUntil, poor, silencedBy, share, ...rest } = row;
+        const { name, since, share, poor, silencedBy, ...times } = row;
+        const { heldUntil, failbackAt, flappingUntil, ...rest } = times;
         return {
           link: name,
           ...rest,
           since: wallTime(since),
           heldUntil: heldUntil === undefined ? null : wallTime(heldUntil),
+          failbackAt: failbackAt === undefined ? null : wallTime(failbackAt),
           flappingUntil: flappingUntil === undefined ? null : wallTime(flappingUntil),
           poor: poor ?? null,
           silencedBy: silencedBy ?? null,

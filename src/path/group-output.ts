@@ -32,6 +32,8 @@ export interface PathRow {
   readonly standing: Standing;
   readonly drained: boolean;
   readonly heldUntil: Instant | undefined;
+  /** When traffic returns to it, if it stays as it is and then answers. */
+  readonly failbackAt: Instant | undefined;
   /** Until when it counts as flapping, if it stays up. */
   readonly flappingUntil: Instant | undefined;
   /** What is poor about it. */

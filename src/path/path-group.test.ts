@@ -46,7 +46,12 @@ suite('PathGroup: at start', () => {
 
   test('tells a row for each path, in the order given', () => {
     const rig = new Rig('a:2 b:1:3').to(7).good('b').drain('a');
-    const none = { heldUntil: undefined, flappingUntil: undefined, poor: undefined };
+    const none = {
+      heldUntil: undefined,
+      flappingUntil: undefined,
+      poor: undefined,
+      failbackAt: undefined,
+    };
     const row = { weight: 1, since: 0, share: 0, silencedBy: undefined, ...none };
     assert.deepEqual(rig.group.rows(7), [
       {
@@ -399,6 +404,14 @@ suite('PathGroup: failback', () => {
     rig.now = 62_000;
     rig.good('a');
     assert.equal(rig.group.active, 'a');
+  });
+
+  test('tells when it returns, 60 s after the better path is good, while one of a later tier is in use', () => {
+    const rig = new Rig('a:1 b:2', { rise: 1 }).good('a', 'b').bad('a').to(5_000);
+    assert.equal(rig.group.rows(5_000)[0]?.failbackAt, undefined);
+    rig.good('a').to(6_000);
+    assert.equal(rig.group.rows(6_000)[0]?.failbackAt, 65_000);
+    assert.equal(rig.group.rows(6_000)[1]?.failbackAt, undefined);
   });
 
   test('with failbackAfterMs 0 it returns at once, but asks at most every doubtIntervalMs', () => {

@@ -131,6 +131,8 @@ export class PathGroup {
       standing: member.standing(now),
       drained: member.drained,
       heldUntil: member.health.damping.heldUntil(now),
+      failbackAt:
+        member.tier < this.#active.tier ? member.failbackAt(this.#observedSince) : undefined,
       flappingUntil: member.health.damping.flappingUntil(now),
       poor: member.health.poor,
       silencedBy: member.health.silencedBy,

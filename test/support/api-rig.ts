@@ -14,6 +14,8 @@ import type { Config } from '../../src/daemon/config-schema.ts';
 import { EventLog } from '../../src/daemon/event-log.ts';
 import { LoopWatch } from '../../src/daemon/loop-watch.ts';
 import { Metrics } from '../../src/daemon/metrics/metrics.ts';
+import { StatusPage } from '../../src/daemon/status-page/status-page.ts';
+import { Store } from '../../src/daemon/store/store.ts';
 import { Supervisor } from '../../src/daemon/supervisor.ts';
 import { Tokens } from '../../src/daemon/tokens.ts';
 import { temporaryDirectory } from './cli.ts';
@@ -31,6 +33,7 @@ export interface ApiRig {
   readonly app: FastifyInstance;
   readonly supervisor: Supervisor;
   readonly log: EventLog;
+  readonly store: Store;
   /** Where its tokens are. */
   readonly stateDir: string;
   /** A GET unless told otherwise. */
@@ -51,6 +54,8 @@ export async function apiRig(t: TestContext, options: ApiRigOptions = {}): Promi
   log.setMaxListeners(0);
   const supervisor = new Supervisor(log);
   const stateDir = temporaryDirectory(t);
+  const store = new Store({ directory: stateDir, note: () => undefined });
+  const statusPage = new StatusPage(supervisor, log, store);
   const version = '1.2.3';
   const app = buildApi({
     supervisor,
@@ -58,6 +63,8 @@ export async function apiRig(t: TestContext, options: ApiRigOptions = {}): Promi
     guard: new ApiGuard(host, new Tokens(stateDir, TOKEN), tls !== undefined),
     version,
     metrics: new Metrics({ supervisor, log, loop: new LoopWatch(), version, troubles }),
+    history: store,
+    statusPage,
     tls,
     troubles,
     upgrade: () => undefined,
@@ -66,11 +73,14 @@ export async function apiRig(t: TestContext, options: ApiRigOptions = {}): Promi
   t.after(async () => {
     await app.close();
     await supervisor.close();
+    store.close();
   });
-  await supervisor.apply({ ...NOTHING, ...options.config });
+  const config = { ...NOTHING, ...options.config };
+  await supervisor.apply(config);
+  statusPage.apply(config);
   const ask = async (url: string, more: InjectOptions = {}) =>
     await app.inject({ method: 'GET', url, ...more });
-  return { app, supervisor, log, stateDir, ask };
+  return { app, supervisor, log, store, stateDir, ask };
 }
 
 /** Links to an address that refuses at once and whose timers are far away. */

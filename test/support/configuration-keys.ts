@@ -37,9 +37,12 @@ export function configurationKeys(): string {
     .join('\n\n');
 }
 
-function section(name: string, { description = '', anyOf = [] }: Schema): string {
-  const entry = anyOf.map(entryOf).find((one) => one !== undefined) ?? {};
-  return [`## ${name}`, '', ...wrapped(description, ''), '', ...keys(entry, '')].join('\n');
+function section(name: string, schema: Schema): string {
+  const { description = '', anyOf = [], properties = {} } = schema;
+  // Without words of its own in the schema, a section has a page of its own.
+  const described = Object.values(properties).every((one) => one.description !== undefined);
+  const entry = anyOf.map(entryOf).find((one) => one !== undefined) ?? (described ? schema : {});
+  return [`## ${name}`, '', ...wrapped(description, ''), '', ...keys(entry, '')].join('\n').trim();
 }
 
 /** What stands under a name, or in a list. */

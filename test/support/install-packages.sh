@@ -4,7 +4,7 @@
 set -u
 wanted="iproute2 nftables conntrack openssl procps tcpdump tshark samba
   golang-go netcat-openbsd python3 util-linux bsdutils nginx-light apache2-bin
-  openvpn gnutls-bin haproxy varnish libfaketime systemd man-db mandoc zsh fish"
+  openvpn gnutls-bin haproxy varnish libfaketime systemd man-db mandoc zsh fish chromium"
 
 missing=""
 for package in $wanted; do

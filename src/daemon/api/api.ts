@@ -5,11 +5,11 @@
  */
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { renderPage } from '../page.ts';
 import type { ApiContext } from './context.ts';
 import { type Endpoint, endpoint, parseQuery, scopeOf } from './endpoint.ts';
 import type { Caller } from './guard.ts';
 import { health } from './health.ts';
+import { historyRoutes } from './history-routes.ts';
 import { openApi } from './openapi.ts';
 import { ProblemError, sendProblem, toProblem } from './problem.ts';
 import { reads } from './reads.ts';
@@ -17,8 +17,10 @@ import type { Scope } from './rows.ts';
 import { createServer } from './server.ts';
 import { sessionRoutes } from './session-routes.ts';
 import { socketRoutes } from './socket-routes.ts';
+import { statusRoutes } from './status-routes.ts';
 import { EventStream } from './stream.ts';
 import { streamRoutes } from './stream-routes.ts';
+import { addWeb } from './web-routes.ts';
 import { writes } from './writes.ts';
 
 const LARGEST_BODY = 16 * 1_024;
@@ -70,7 +72,7 @@ export function buildApi(context: ApiContext): FastifyInstance {
   const stream = new EventStream(context.log);
   app.addHook('preClose', async () => stream.close());
   for (const one of endpointsOf(context, stream)) mount(app, one, callers);
-  addPage(app, context);
+  addWeb(app);
   return app;
 }
 
@@ -85,10 +87,12 @@ function endpointsOf(context: ApiContext, stream: EventStream): Endpoint[] {
   const endpoints = [
     health(context),
     ...reads(context),
+    ...historyRoutes(context),
     ...writes(context),
     ...socketRoutes(),
     ...streamRoutes(stream),
     ...sessionRoutes(context.guard),
+    ...statusRoutes(context),
     metricsEndpoint(context, stream),
   ];
   let document: Record<string, unknown> | undefined;
@@ -153,13 +157,5 @@ function mount(
       }
       return await one.run({ name, query, caller: callers.get(request), request, reply });
     },
-  });
-}
-
-function addPage(app: FastifyInstance, { supervisor, log }: ApiContext): void {
-  app.get('/', async (_request, reply) => {
-    reply.header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'");
-    reply.header('refresh', '2').type('text/html; charset=utf-8');
-    return renderPage(supervisor, log.query({ limit: 20 }).items);
   });
 }

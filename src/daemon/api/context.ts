@@ -4,6 +4,8 @@
  */
 import type { EventLog } from '../event-log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
+import type { StatusPage } from '../status-page/status-page.ts';
+import type { Store } from '../store/store.ts';
 import type { Supervisor } from '../supervisor.ts';
 import type { ApiGuard } from './guard.ts';
 
@@ -13,6 +15,8 @@ export interface ApiContext {
   readonly guard: ApiGuard;
   readonly version: string;
   readonly metrics: Metrics;
+  readonly history: Pick<Store, 'series' | 'bars'>;
+  readonly statusPage: StatusPage;
   /** TLS of the listener, as PEM. Without it, plain HTTP. */
   readonly tls?: TlsFiles | undefined;
   /** What is wrong with the daemon itself, a sentence each; empty while all is well. */

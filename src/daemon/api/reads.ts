@@ -14,7 +14,9 @@ import {
   eventRow,
   groupRow,
   type LinkRow,
+  type LinksPage,
   linkRow,
+  linksPage,
   pageOf,
   relayRow,
   routeRow,
@@ -24,6 +26,9 @@ import {
 
 /** Rows that a summary names; more are counted. */
 const MOST_NAMED = 1_000;
+
+const SORTS = ['file', 'worst'] as const;
+const WORST_FIRST = ['down', 'suspect', 'unknown', 'drained', 'up'] as const;
 
 /** A link as the API shows it. */
 export function showLink(supervisor: Supervisor, link: Link): LinkRow {
@@ -46,23 +51,35 @@ function linkReads({ supervisor }: ApiContext): Endpoint[] {
     endpoint({
       method: 'GET',
       path: '/api/v1/links',
-      summary: 'The links, in the order of the configuration, as they are now.',
+      summary: 'The links as they are now, and how many there are in each state.',
       query: z.object({
         ...searching,
         state: oneOf(LINK_STATES).optional().describe('Only links in this state.'),
         tag: text().optional().describe('Only links with this tag.'),
+        sort: oneOf(SORTS)
+          .optional()
+          .describe(
+            'Their order: as in the file, or those in the worst state first. Default file.',
+          ),
       }),
-      answer: pageOf(linkRow),
+      answer: linksPage,
       run: ({ query }) => {
-        const { state, tag, q } = query;
+        const { state, tag, q, sort } = query;
         const fits = matcher(q);
-        const links = supervisor.links().filter((link) => {
-          if (state !== undefined && link.state !== state) return false;
+        const found = supervisor.links().filter((link) => {
           const tags = supervisor.tagsOf(link.name);
           if (tag !== undefined && !tags.includes(tag)) return false;
           return fits(link.name, link.identity.url, ...tags);
         });
-        return page(links, query, (link) => showLink(supervisor, link));
+        const byState = Map.groupBy(found, (link) => link.state);
+        const sorted =
+          sort === 'worst' ? WORST_FIRST.flatMap((one) => byState.get(one) ?? []) : found;
+        const links = state === undefined ? sorted : (byState.get(state) ?? []);
+        const counts = LINK_STATES.map((one) => [one, byState.get(one)?.length ?? 0] as const);
+        return {
+          ...page(links, query, (link) => showLink(supervisor, link)),
+          counts: Object.fromEntries(counts) as LinksPage['counts'],
+        };
       },
     }),
     endpoint({

@@ -78,6 +78,7 @@ export const groupRow: z.ZodType<GroupStatus> = z
         drained: z.boolean(),
         standing: z.enum(STANDINGS).describe('What a switch may make of it.'),
         heldUntil: instant.nullable().describe('Until when a flapping path is last choice.'),
+        failbackAt: instant.nullable().describe('When traffic returns to it, if it stays up.'),
         flappingUntil: instant.nullable().describe('Until when it counts as flapping.'),
         poor: z.string().nullable().describe('What is poor about a path that is up.'),
         silencedBy: z.string().nullable().describe('The dead link it lies behind.'),
@@ -189,6 +190,14 @@ export const socketRow: z.ZodType<SocketReport> = z
   })
   .meta({ id: 'Socket' });
 
+const stateCounts = z.object({
+  unknown: count,
+  up: count,
+  suspect: count,
+  down: count,
+  drained: count,
+});
+
 /** How everything stands, for a first look. */
 export interface Summary {
   readonly version: string;
@@ -211,14 +220,7 @@ export const summaryRow: z.ZodType<Summary> = z
     status: z.enum(['ok', 'degraded']).describe('Of the daemon itself, as in /healthz.'),
     troubles: z.array(z.string()).describe('What is wrong with the daemon, a sentence each.'),
     lastEventId: count.describe('0 before the first. A stream may begin there.'),
-    links: z.object({
-      total: count,
-      unknown: count,
-      up: count,
-      suspect: count,
-      down: count,
-      drained: count,
-    }),
+    links: stateCounts.extend({ total: count }),
     tags: z.array(z.string()).describe('Every tag of a link, in order; at most 1,000.'),
     groups: z
       .array(z.object({ name: z.string(), active: z.string(), up: z.boolean() }))
@@ -274,6 +276,17 @@ export function pageOf<Row>(row: z.ZodType<Row>): z.ZodType<Page<Row>> {
   const next = count.nullable().describe('The cursor of the next page, or null at the end.');
   return z.object({ items: z.array(row), next });
 }
+
+/** A page of links, and how many pass the filter, whatever state is asked for. */
+export interface LinksPage extends Page<LinkRow> {
+  readonly counts: Readonly<Record<LinkStatus['state'], number>>;
+}
+
+export const linksPage: z.ZodType<LinksPage> = z.object({
+  items: z.array(linkRow),
+  next: count.nullable().describe('The cursor of the next page, or null at the end.'),
+  counts: stateCounts.describe('How many links pass the filter, in each state.'),
+});
 
 /** RFC 9457. */
 export interface Problem {

@@ -85,7 +85,14 @@ suite('metrics', () => {
 
   test('states, bounds, tags, groups, relays, events, troubles and the build', async (t) => {
     const { shown, log, scrape } = rig(t, ['one', 'two']);
-    const row = { tier: 1, weight: 1, since: at, heldUntil: null, flappingUntil: null } as const;
+    const row = {
+      tier: 1,
+      weight: 1,
+      since: at,
+      heldUntil: null,
+      failbackAt: null,
+      flappingUntil: null,
+    } as const;
     const more = {
       poor: null,
       silencedBy: null,

@@ -134,7 +134,10 @@ export class History {
       }
       into.set(
         link,
-        sums.map((sum) => sharesOf(sum, grid.stepMs)),
+        sums.map((sum, index) => {
+          const at = grid.fromMs + index * grid.stepMs;
+          return sharesOf(sum, Math.min(at + grid.stepMs, grid.toMs, nowMs) - at);
+        }),
       );
       yield;
     }
@@ -152,10 +155,10 @@ function addStates(sum: number[], body: Uint8Array): void {
   }
 }
 
-function sharesOf(sum: readonly number[], stepMs: number): BarCell {
+function sharesOf(sum: readonly number[], lengthMs: number): BarCell {
   const observed = sum.reduce((total, ms) => total + ms, 0);
   // A clock that was set back makes a cell hold more time than it has.
-  const whole = Math.max(stepMs, observed);
+  const whole = Math.max(lengthMs, observed, 1);
   const [up = 0, suspect = 0, down = 0, drained = 0] = sum.map((ms) => rounded(ms / whole));
   return [up, suspect, down, drained];
 }

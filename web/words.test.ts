@@ -1,0 +1,107 @@
+/** The words of the dashboard, and who carried traffic when. */
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import type { LoggedEvent } from '../src/daemon/event-log.ts';
+import { stretchesOf } from './carried.ts';
+import { commandFor, lengthOf, percentOf, proofOf, reasonOf, roundTripOf } from './words.ts';
+
+const plain = (text: string | undefined) => text?.replaceAll('\u00a0', ' ');
+
+suite('words', () => {
+  for (const [ms, text] of [
+    ...([
+      [0, '0 ms'],
+      [250, '250 ms'],
+      [2_300, '2.3 s'],
+      [9_960, '10 s'],
+    ] as const),
+    ...([
+      [45_000, '45 s'],
+      [90_000, '1 m 30 s'],
+      [3_600_000, '1 h'],
+    ] as const),
+    ...([
+      [3_661_000, '1 h 1 m'],
+      [273_600_000, '3 d 4 h'],
+      [59_999, '1 m'],
+    ] as const),
+  ] as const) {
+    test(`${ms} ms is ${text}`, () => assert.equal(plain(lengthOf(ms)), text));
+  }
+
+  test('a reason with its evidence: 3 probes, 90 s of silence, an error', () => {
+    const evidence = { probes: 3, silentMs: 90_000 };
+    assert.equal(
+      plain(reasonOf('no-answer', evidence)),
+      'no answer to 3 probes, silent for 1 m 30 s',
+    );
+    assert.equal(
+      plain(reasonOf('unreachable', { probes: 1, errno: 'EHOSTUNREACH' })),
+      'there is no way to it, no answer to 1 probe, EHOSTUNREACH',
+    );
+    assert.equal(reasonOf('no-answer', {}), 'no answer');
+  });
+
+  test('what is nearly a whole is never told as one', () => {
+    assert.deepEqual(
+      [1, 0.99999, 0.9999, 0.5, 0].map((part) => plain(percentOf(part))),
+      ['100 %', '99.999 %', '99.990 %', '50 %', '0 %'],
+    );
+    assert.deepEqual(
+      [null, 0.5, 12.345, 1_500].map((ms) => plain(roundTripOf(ms))),
+      ['–', '500 µs', '12.3 ms', '1.50 s'],
+    );
+  });
+
+  test('what is proved, and what is not', () => {
+    const proof = proofOf("the path and the peer's kernel answer; not that the application runs");
+    assert.equal(proof.proves, "the path and the peer's kernel answer");
+    assert.equal(proof.not, 'that the application runs');
+    assert.equal(proofOf('the path').not, undefined);
+  });
+
+  test('the command mends the connection of a process, or those of a port; a half-open one is reset', () => {
+    const socket = { pid: 12, cookie: '4f21', remote: '[fd00::2]:5432' };
+    const command = (
+      changes: object,
+      ...risks: readonly ('never-detected' | 'half-open-suspect')[]
+    ) => commandFor({ ...socket, ...changes, risks });
+    assert.equal(command({}, 'never-detected'), 'linkhold protect --existing --pid 12');
+    assert.equal(
+      command({ pid: null }, 'never-detected'),
+      'linkhold protect --existing --port 5432',
+    );
+    assert.equal(command({}, 'half-open-suspect', 'never-detected'), 'linkhold reset 4f21');
+    assert.equal(command({}), undefined);
+  });
+});
+
+suite('who carried traffic', () => {
+  const moved = (seconds: number, from: string, to: string): LoggedEvent => ({
+    id: seconds,
+    at: new Date(seconds * 1_000).toISOString(),
+    type: 'switch',
+    group: 'g',
+    from,
+    to,
+    why: `${from} is down`,
+  });
+  const span = { fromMs: 10_000, toMs: 100_000 };
+  const tell = (...events: LoggedEvent[]) =>
+    stretchesOf(events, 'a', span).map(
+      ({ path, fromMs, toMs, why }) => `${path} ${fromMs / 1_000}-${toMs / 1_000} ${why ?? '?'}`,
+    );
+
+  test('without a switch it is the one in use, since when is not known', () => {
+    assert.deepEqual(tell(), ['a 10-100 ?']);
+  });
+
+  test('each switch begins a stretch; what lies before the time is cut off', () => {
+    assert.deepEqual(tell(moved(5, 'b', 'a'), moved(40, 'a', 'b'), moved(60, 'b', 'a')), [
+      'a 10-40 b is down',
+      'b 40-60 a is down',
+      'a 60-100 b is down',
+    ]);
+    assert.deepEqual(tell(moved(40, 'b', 'a')), ['b 10-40 ?', 'a 40-100 b is down']);
+  });
+});
