@@ -75,6 +75,10 @@ suite('tidy', () => {
       assert(lines <= (isTest ? MOST_LINES_OF_A_TEST : MOST_LINES), `${lines} lines`);
       for (const words of UNWANTED) assert(!text.includes(words), `it says "${words}"`);
       if (!isTest) assert.match(text, HEADER, 'no @module header');
+      if (name.startsWith('web/') && !isTest) {
+        const taken = text.match(/^import (?!type\b)[^;]*'\.\.\/src\/[^']*'/gm);
+        assert.equal(taken, null, 'web/ may import nothing but types from src/');
+      }
       if (room === undefined || isTest) return;
       const allowed = MAY_IMPORT[room];
       assert(allowed !== undefined, `no room "${room}" in the table`);

@@ -14,7 +14,7 @@ import { EventList } from './events.tsx';
 import { StateMark } from './icons.tsx';
 import { Missing } from './missing.tsx';
 import { Go, linkAddress } from './router.tsx';
-import { GroupStory, troubleOf } from './story.tsx';
+import { GroupStory, isRerouted, troubleOf } from './story.tsx';
 import { Since, Time } from './time.tsx';
 import { Timeline } from './timeline.tsx';
 import { useLive } from './use-live.ts';
@@ -207,7 +207,9 @@ export function GroupPage({ name }: { readonly name: string }): JSX.Element {
       </header>
       <section class={`card group ${troubleOf(group)}`} aria-label="Its story">
         <GroupStory group={group} known={known} />
-        {group.why !== 'start' && <p class="soft">The last switch was made because {group.why}.</p>}
+        {isRerouted(group) && group.why !== 'start' && (
+          <p class="soft">The last switch was made because {group.why}.</p>
+        )}
       </section>
       <section aria-labelledby="paths-head">
         <h2 id="paths-head">Paths</h2>

@@ -53,7 +53,7 @@ function isTold(path: PathStatus): boolean {
 }
 
 /** Whether traffic goes by another path than the preferred ones. */
-function isRerouted({ paths }: GroupStatus): boolean {
+export function isRerouted({ paths }: GroupStatus): boolean {
   const best = Math.min(...paths.map(({ tier }) => tier));
   return paths.some((path) => path.active && path.tier > best);
 }
