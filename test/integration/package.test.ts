@@ -475,6 +475,15 @@ suite('the package', { skip, timeout: 900_000 }, () => {
             assert(kind === '02' && leftMs > 35_000 && leftMs <= 45_000, `${kind}: ${leftMs} ms`);
           });
 
+          test('doctor says that nothing can be read back, and the daemon can run', async () => {
+            const args = ['doctor', '--json', '--state-dir', 'state'];
+            const { abilities } = JSON.parse(await mustRun('linkhold', args, project));
+            const detail = (name: string) =>
+              abilities.find((one: Seen) => one['name'] === name)?.detail;
+            assert.match(detail('tcp-keepalive'), /cannot be read back/);
+            for (const name of ['system-calls', 'splice', 'reset']) assert.match(detail(name), why);
+          });
+
           test('the command checks the link, and says on stderr what is missing', async () => {
             const { code, stdout, stderr } = await checkLoopback(project);
             assert.equal(code, 0, stderr);
