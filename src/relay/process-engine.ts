@@ -40,13 +40,14 @@ class RelayChild extends EventEmitter<{ news: [RelayNews]; exit: [string] }> {
     super();
     this.#child = spawn(process.execPath, [PROGRAM], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+      // A terminal's Ctrl-C is meant for the daemon, which then tells it to stop.
+      detached: true,
     });
     this.#control = this.#child.stdio[3] as Duplex;
     // Its end is told by `exit`. Its keeper has the other end of this, so there is no other sign.
-    this.#control.on('error', () => undefined);
-    createInterface(this.#control).on('line', (line) => {
-      this.emit('news', JSON.parse(line) as RelayNews);
-    });
+    const end = () => undefined;
+    const lines = createInterface(this.#control.on('error', end));
+    lines.on('error', end).on('line', (line) => this.emit('news', JSON.parse(line) as RelayNews));
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.lastWords = (this.lastWords + String(chunk)).slice(-LONGEST_LAST_WORDS);
     });

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import type { LoggedEvent } from '../../src/daemon/event-log.ts';
 import { DatabaseSync } from '../../src/daemon/store/sqlite.ts';
-import { temporaryDirectory } from '../support/cli.ts';
+import { freePort, temporaryDirectory } from '../support/cli.ts';
 import { DaemonRig, type Told } from '../support/daemon-rig.ts';
 import { Prng } from '../support/prng.ts';
 import { startReceiver } from '../support/receiver.ts';
@@ -271,6 +271,16 @@ suite('a daemon under faults', { timeout: 600_000 }, () => {
     rig.answer('a', false);
     await entered(told, 'a', 'down');
     assert.equal((await rig.health(() => true)).status, 'ok');
+  });
+
+  test('Ctrl-C in a terminal, which goes to all of its processes, ends it with 0 and no word of an error', async (t) => {
+    const relay = `relays:\n  r: { listen: "127.0.0.1:${await freePort()}", group: g }\n`;
+    const rig = await DaemonRig.create(t, { links: 2, more: relay });
+    const daemon = await rig.start({ under: ['setsid'] });
+    // As a terminal does: to everything in its process group.
+    process.kill(-daemon.pid, 'SIGINT');
+    const { code, stderr } = await daemon.ended();
+    assert.deepEqual([code, stderr], [0, '']);
   });
 
   test('a webhook that hangs and a program that never ends: deaths are told meanwhile, and it stops', async (t) => {

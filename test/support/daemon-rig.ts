@@ -109,7 +109,7 @@ export class DaemonRig {
     }
     lines.push(
       'groups:',
-      '  g: { paths: [{ link: a }, { link: b, tier: 2 }], failbackAfter: 100ms }',
+      '  g: { paths: [{ link: a, to: "127.0.0.1:9" }, { link: b, to: "127.0.0.1:9", tier: 2 }], failbackAfter: 100ms }',
     );
     writeFileSync(path.join(directory, 'linkhold.yaml'), `${lines.join('\n')}\n${more}`);
     const base = `http://127.0.0.1:${await freePort()}`;
