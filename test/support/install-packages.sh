@@ -4,7 +4,7 @@
 set -u
 wanted="iproute2 nftables conntrack openssl procps tcpdump tshark samba
   golang-go netcat-openbsd python3 util-linux bsdutils nginx-light apache2-bin
-  openvpn gnutls-bin haproxy varnish"
+  openvpn gnutls-bin haproxy varnish libnginx-mod-stream socat"
 
 missing=""
 for package in $wanted; do
