@@ -10,7 +10,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
@@ -28,6 +28,8 @@ const SETTLE_MS = 500;
 /** A relay that lived so short would not be replaced at once. */
 const BETWEEN_KILLS_MS = 1_500;
 const LOAD_MS = 60_000;
+
+const ENDED = { own: 0, reaped: 0 };
 
 type Figures = Readonly<Record<string, number>>;
 
@@ -97,7 +99,8 @@ async function cpuOf(rival: Rival): Promise<{ carriers: number; others: number }
   const carriers = await rival.carriers();
   const sum = (pids: readonly number[]) =>
     pids.reduce((total, pid) => {
-      const { own, reaped } = cpuSeconds(pid);
+      // One that has ended meanwhile is in the sum of its parent.
+      const { own, reaped } = existsSync(`/proc/${pid}/stat`) ? cpuSeconds(pid) : ENDED;
       return total + own + reaped;
     }, 0);
   return {
