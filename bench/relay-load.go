@@ -2,7 +2,7 @@
 // is measured is the relay. Arguments: serve COUNT (as many listening sockets on 127.0.0.1; says their
 // ports, serves for ever), or bulk|trips|connects CONNECTIONS SECONDS PORT, or idle|kill CONNECTIONS
 // PORT. A connection whose first byte is 'S' is drained, any other gets back what it says.
-// Load says `begin` once it is under way and ends with a line of JSON.
+// Load says `begin` once it is under way and at last a line of JSON; it ends when its input does.
 package main
 
 import (
@@ -289,7 +289,7 @@ func longer(a, b time.Duration) time.Duration {
 	return b
 }
 
-// idle opens connections, each of which has been answered, and holds them until its input ends.
+// idle opens connections, each of which has been answered.
 func idle(connections int, port int) {
 	buffer := make([]byte, 1)
 	open := 0
@@ -304,7 +304,6 @@ func idle(connections int, port int) {
 		}
 	}
 	say(report{"open": open})
-	bufio.NewReader(os.Stdin).ReadString('\n')
 }
 
 // kill keeps connections busy. For each line of process ids it kills those, and tells how long each
@@ -403,4 +402,6 @@ func main() {
 	case "kill":
 		kill(a, b)
 	}
+	// Until its input ends the connections stay: whoever measures looks at those who carry them.
+	bufio.NewReader(os.Stdin).ReadString('\n')
 }

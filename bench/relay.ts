@@ -10,7 +10,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
@@ -28,8 +28,6 @@ const SETTLE_MS = 500;
 /** A relay that lived so short would not be replaced at once. */
 const BETWEEN_KILLS_MS = 1_500;
 const LOAD_MS = 60_000;
-
-const ENDED = { own: 0, reaped: 0 };
 
 type Figures = Readonly<Record<string, number>>;
 
@@ -99,9 +97,13 @@ async function cpuOf(rival: Rival): Promise<{ carriers: number; others: number }
   const carriers = await rival.carriers();
   const sum = (pids: readonly number[]) =>
     pids.reduce((total, pid) => {
-      // One that has ended meanwhile is in the sum of its parent.
-      const { own, reaped } = existsSync(`/proc/${pid}/stat`) ? cpuSeconds(pid) : ENDED;
-      return total + own + reaped;
+      try {
+        const { own, reaped } = cpuSeconds(pid);
+        return total + own + reaped;
+      } catch {
+        // One that has ended meanwhile is in the sum of its parent.
+        return total;
+      }
     }, 0);
   return {
     carriers: sum(carriers),
