@@ -159,6 +159,7 @@ export class FlowPlane {
     const bits = ints[at + FLOW.bits] as number;
     ended[2 * row] = (bits & FLOW_BITS.clientDone) === 0 ? 0 : 1;
     ended[2 * row + 1] = (bits & FLOW_BITS.upstreamDone) === 0 ? 0 : 1;
+    if ((bits & FLOW_BITS.policyDue) !== 0) this.#connector.expectPolicy(row);
     const listener = this.#listenerOf(at);
     if (listener !== undefined) listener.live += 1;
   }
