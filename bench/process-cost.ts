@@ -19,18 +19,21 @@ export interface Cost {
 /** USER_HZ, which is 100 on every architecture that Node runs on. */
 const TICKS_PER_SECOND = 100;
 
-/** Processor seconds of all threads so far. */
-function cpuSeconds(pid: number): number {
+/** Processor seconds of all threads so far, and of children that have ended and were waited for. */
+export function cpuSeconds(pid: number): { readonly own: number; readonly reaped: number } {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const [user = 0, system = 0] = stat
+  const [user = 0, system = 0, reapedUser = 0, reapedSystem = 0] = stat
     .slice(stat.lastIndexOf(')') + 2)
     .split(' ')
-    .slice(11, 13)
+    .slice(11, 15)
     .map(Number);
-  return (user + system) / TICKS_PER_SECOND;
+  return {
+    own: (user + system) / TICKS_PER_SECOND,
+    reaped: (reapedUser + reapedSystem) / TICKS_PER_SECOND,
+  };
 }
 
-function memoryMb(pid: number, key: 'VmRSS' | 'VmHWM'): number {
+export function memoryMb(pid: number, key: 'VmRSS' | 'VmHWM'): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return Number(new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) / 1_024;
 }
@@ -52,10 +55,11 @@ export async function costOf(
 ): Promise<Cost> {
   const sum = (read: (pid: number) => number) => pids.reduce((total, pid) => total + read(pid), 0);
   const startedAt = performance.now();
-  const [cpu, counted] = [sum(cpuSeconds), await count()];
+  const cpuSoFar = () => sum((pid) => cpuSeconds(pid).own);
+  const [cpu, counted] = [cpuSoFar(), await count()];
   await sleep(seconds * 1_000);
   const elapsed = (performance.now() - startedAt) / 1_000;
-  const [cpuAfter, countedAfter] = [sum(cpuSeconds), await count()];
+  const [cpuAfter, countedAfter] = [cpuSoFar(), await count()];
   return {
     cores: (cpuAfter - cpu) / elapsed,
     perSecond: (countedAfter - counted) / elapsed,

@@ -11,7 +11,7 @@ import {
   O_NONBLOCK,
 } from '../sys/kernel-calls.ts';
 import { encodeSocketAddress } from '../wire/socket-address.ts';
-import type { FlowPolicy, PlannedRelay, PlannedTarget } from './relay-plan.ts';
+import type { PlannedRelay, PlannedTarget } from './relay-plan.ts';
 import type { SocketOptions } from './socket-options.ts';
 
 const AF_INET = 2;
@@ -54,12 +54,11 @@ export class Dialer {
     }
   }
 
-  /** A socket that is on its way to the target, or a negative errno. */
-  connect(target: PlannedTarget, policy: FlowPolicy, mptcp: boolean): number {
+  /** A socket that is on its way to the target, or a negative errno. It has no policy yet. */
+  connect(target: PlannedTarget, mptcp: boolean): number {
     const fd = this.#socket(target.address, SOCK_STREAM, mptcp ? IPPROTO_MPTCP : 0);
     if (fd < 0) return fd;
     this.#options.sendAtOnce(fd);
-    this.#options.applyPolicy(fd, policy);
     return this.#reach(fd, target);
   }
 

@@ -33,6 +33,8 @@ export class FlowConnector {
   /** Until when a flow may connect; 0: it is not about to. */
   readonly #until: Float64Array;
   #count = 0;
+  /** Rows whose policy may be due, of flows that have ended since among them. */
+  #young: number[] = [];
   readonly #tried = new Map<number, string[]>();
 
   constructor(parts: ConnectorParts, ends: Endpoints, hooks: ConnectorHooks) {
@@ -43,7 +45,7 @@ export class FlowConnector {
   }
 
   get isBusy(): boolean {
-    return this.#count > 0;
+    return this.#count > 0 || this.#young.length > 0;
   }
 
   isConnecting(row: number): boolean {
@@ -58,7 +60,7 @@ export class FlowConnector {
     const client = this.#ends.fd[2 * row] as number;
     const key = () => options.remoteAddress(client)?.address ?? '';
     while (listener !== undefined) {
-      const { targets, policy, mptcp } = listener.plan;
+      const { targets, mptcp } = listener.plan;
       const tried = this.#tried.get(row) ?? [];
       const target = nextTarget(targets, key, tried);
       if (target === undefined) {
@@ -66,7 +68,7 @@ export class FlowConnector {
         break;
       }
       this.#tried.set(row, [...tried, targetKey(target)]);
-      const fd = dialer.connect(target, policy, mptcp);
+      const fd = dialer.connect(target, mptcp);
       if (fd >= 0) {
         table.ints[at + FLOW.path] = table.nameRow(target.path);
         table.ints[at + FLOW.upstream] = fd;
@@ -93,8 +95,15 @@ export class FlowConnector {
     else this.#succeed(row);
   }
 
+  /** A flow that is connected, or was before, gets its policy at the next tick if that is due. */
+  expectPolicy(row: number): void {
+    this.#young.push(row);
+  }
+
   /** Paths that have not answered in time have not taken the flow. */
   tick(): void {
+    for (const row of this.#young) this.#applyPolicy(row);
+    this.#young = [];
     if (this.#count === 0) return;
     const now = this.#parts.now();
     for (let row = 0; row < this.#parts.table.flows.used; row += 1) {
@@ -114,12 +123,26 @@ export class FlowConnector {
     this.forget(row);
     const at = table.flows.at(row);
     // Stored before a byte may pass: without it the next relay may choose another path.
-    table.ints[at + FLOW.bits] = (table.ints[at + FLOW.bits] as number) | FLOW_BITS.connected;
+    const bits = FLOW_BITS.connected | FLOW_BITS.policyDue;
+    table.ints[at + FLOW.bits] = (table.ints[at + FLOW.bits] as number) | bits;
+    this.expectPolicy(row);
     const listener = this.#hooks.listenerOf(at);
     if (listener?.plan.mptcp === true) {
       listener.countMultipath(options.usesMultipath(this.#ends.fd[2 * row + 1] as number));
     }
     this.#hooks.connected(row);
+  }
+
+  /** So late, for it is a sixth of what a flow costs, and the short ones never need it. */
+  #applyPolicy(row: number): void {
+    const { table, options } = this.#parts;
+    const at = table.flows.at(row);
+    const bits = table.ints[at + FLOW.bits] as number;
+    const listener = this.#hooks.listenerOf(at);
+    const fd = this.#ends.fd[2 * row + 1] as number;
+    if (fd < 0 || listener === undefined || (bits & FLOW_BITS.policyDue) === 0) return;
+    options.applyPolicy(fd, listener.plan.policy);
+    table.ints[at + FLOW.bits] = bits & ~FLOW_BITS.policyDue;
   }
 
   #tryNext(row: number): void {

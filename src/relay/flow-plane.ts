@@ -159,6 +159,7 @@ export class FlowPlane {
     const bits = ints[at + FLOW.bits] as number;
     ended[2 * row] = (bits & FLOW_BITS.clientDone) === 0 ? 0 : 1;
     ended[2 * row + 1] = (bits & FLOW_BITS.upstreamDone) === 0 ? 0 : 1;
+    if ((bits & FLOW_BITS.policyDue) !== 0) this.#connector.expectPolicy(row);
     const listener = this.#listenerOf(at);
     if (listener !== undefined) listener.live += 1;
   }
@@ -276,13 +277,14 @@ export class FlowPlane {
     const { fd, ended } = this.#ends;
     const { ints, flows } = this.#table;
     ended[e] = 1;
-    this.#calls.shutdown(fd[e ^ 1] as number, SHUT_WR);
+    const isLast = ended[e ^ 1] !== 0;
+    // Of the last end close(2) tells the other side: it has said all, so nothing of it is unread.
+    if (!isLast) this.#calls.shutdown(fd[e ^ 1] as number, SHUT_WR);
     const at = flows.at(e >> 1) + FLOW.bits;
     const bit = (e & 1) === 0 ? FLOW_BITS.clientDone : FLOW_BITS.upstreamDone;
     ints[at] = (ints[at] as number) | bit;
-    if (ended[e ^ 1] === 0) return false;
-    this.#finish(e >> 1);
-    return true;
+    if (isLast) this.#finish(e >> 1);
+    return isLast;
   }
 
   #finish(row: number): void {

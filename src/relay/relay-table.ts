@@ -45,6 +45,8 @@ export const FLOW_BITS = {
   connected: 4,
   /** A PROXY header is still to go first. */
   headerDue: 8,
+  /** The upstream has no keepalive and user timeout yet. */
+  policyDue: 16,
 } as const;
 
 /** A pipe; whose bytes wait in it, plus one. The owner of an empty pipe means nothing. */

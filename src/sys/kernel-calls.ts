@@ -126,6 +126,9 @@ function declarer(koffi: Koffi): Declare {
         return (a, b, c) => checked(bare(a as number, b as number, c as number));
       case 4:
         return (a, b, c, d) => checked(bare(a as number, b as number, c as number, d as number));
+      case 5:
+        return (a, b, c, d, e) =>
+          checked(bare(a as number, b as number, c as number, d as number, e as number));
       default:
         return (...values) => checked(bare(...values));
     }

@@ -3,6 +3,7 @@
  * streams. What only the first can do follows.
  */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
@@ -369,19 +370,24 @@ suite('what only the splicing relay has', { timeout: 60_000 }, () => {
     assert.deepEqual(await refused, ['r', 'hole']);
   });
 
-  test('keepalive and user timeout are on both sides', async (t) => {
+  test('keepalive is on both sides, also if the relay is killed as soon as bytes pass', async (t) => {
     const target = await greeter(t, 'hello');
     const policy = { timeMs: 77_000, intervalMs: 11_000, probes: 4, userTimeoutMs: 99_000 };
-    const { connect } = await run(t, 'splice', { targets: [target], policy });
-    const socket = connect();
-    await firstWords(socket);
-    const { execFileSync } = await import('node:child_process');
-    const table = execFileSync('ss', ['-Htnop'], { encoding: 'utf8' });
-    const own = table.split('\n').filter((line) => line.includes(`:${target.port} `));
-    assert(
-      own.some((line) => /timer:\(keepalive,1min1[67]/.test(line)),
-      own.join('\n'),
-    );
+    const { connect, engine, port } = await run(t, 'splice', { targets: [target], policy });
+    const [client, upstream] = [`sport = ${port}`, `dport = ${target.port}`];
+    const has = (side: string) => {
+      const lines = execFileSync('ss', ['-Htno', 'state', 'established', side], {
+        encoding: 'utf8',
+      });
+      return [...lines.matchAll(/timer:\(keepalive,1min1\d/g)].length;
+    };
+    for (const flows of [1, 2]) {
+      await firstWords(connect());
+      if (flows === 2) process.kill(engine.pid, 'SIGKILL');
+      for (const side of [client, upstream]) {
+        await eventually(`${flows} of ${side}`, () => has(side) === flows, BOUND_MS);
+      }
+    }
   });
 
   test('the process that is killed is followed by the next, which tells it', async (t) => {
