@@ -277,7 +277,7 @@ if (!(links >= 10 && links <= 60_000 && remembered >= 10)) {
 }
 const children: ChildProcess[] = [];
 const home = mkdtempSync(path.join(os.tmpdir(), 'linkhold-bench-'));
-process.once('SIGINT', () => process.exit(130));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130));
 process.once('exit', () => {
   for (const child of children) child.kill('SIGKILL');
   rmSync(home, { recursive: true, force: true });
