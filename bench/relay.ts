@@ -331,11 +331,18 @@ async function main(asked: readonly string[]): Promise<void> {
   print(`\nload after: ${readFileSync('/proc/loadavg', 'utf8').trim()}`);
 }
 
-try {
-  await main(process.argv.slice(2));
-} finally {
+async function cleanUp(): Promise<void> {
   for (const rival of rivals) await rival.stop();
   for (const child of children) child.kill('SIGKILL');
   rmSync(home, { recursive: true, force: true });
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => cleanUp().finally(() => process.exit(130)));
+}
+try {
+  await main(process.argv.slice(2));
+} finally {
+  await cleanUp();
 }
 process.exit();
