@@ -65,15 +65,21 @@ func dial(port int) (int, error) {
 }
 
 func send(fd int, bytes []byte, flags uintptr) (int, syscall.Errno) {
-	n, _, errno := syscall.Syscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&bytes[0])),
-		uintptr(len(bytes)), flags|syscall.MSG_NOSIGNAL, 0, 0)
-	return int(n), errno
+	return transfer(syscall.SYS_SENDTO, fd, bytes, flags|syscall.MSG_NOSIGNAL)
 }
 
 func receive(fd int, into []byte, flags uintptr) (int, syscall.Errno) {
-	n, _, errno := syscall.Syscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&into[0])),
-		uintptr(len(into)), flags, 0, 0)
-	return int(n), errno
+	return transfer(syscall.SYS_RECVFROM, fd, into, flags)
+}
+
+// transfer tries again after a signal: the runtime sends some to its own threads.
+func transfer(call uintptr, fd int, bytes []byte, flags uintptr) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&bytes[0])), uintptr(len(bytes)), flags, 0, 0)
+		if errno != syscall.EINTR {
+			return int(n), errno
+		}
+	}
 }
 
 type poll struct {
@@ -296,10 +302,12 @@ func idle(connections int, port int) {
 	for ; open < connections; open++ {
 		fd, err := dial(port)
 		if err != nil {
+			fmt.Fprintf(os.Stderr, "connection %d: %v\n", open, err)
 			break
 		}
 		send(fd, []byte{1}, 0)
-		if n, _ := receive(fd, buffer, 0); n != 1 {
+		if n, errno := receive(fd, buffer, 0); n != 1 {
+			fmt.Fprintf(os.Stderr, "connection %d: %d bytes came back: %v\n", open, n, errno)
 			break
 		}
 	}
