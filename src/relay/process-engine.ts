@@ -26,6 +26,7 @@ const PROGRAM: string = fileURLToPath(
 const SHORT_LIFE_MS = 1_000;
 /** How long one that is told to stop may take. */
 const STOP_MS = 5_000;
+const STOPPED = 'exit code 0';
 const WNOHANG_WALL = 0x4000_0001;
 /** What is kept of what it wrote to its standard error. */
 const LONGEST_LAST_WORDS = 2_000;
@@ -35,6 +36,8 @@ class RelayChild extends EventEmitter<{ news: [RelayNews]; exit: [string] }> {
   readonly #child: ChildProcess;
   readonly #control: Duplex;
   lastWords = '';
+  /** How it ended. */
+  ended: string | undefined;
 
   constructor() {
     super();
@@ -51,8 +54,8 @@ class RelayChild extends EventEmitter<{ news: [RelayNews]; exit: [string] }> {
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.lastWords = (this.lastWords + String(chunk)).slice(-LONGEST_LAST_WORDS);
     });
-    this.#child.once('error', (error) => this.emit('exit', error.message));
-    this.#child.once('exit', (code, signal) => this.emit('exit', signal ?? `exit code ${code}`));
+    this.#child.once('error', (error) => this.#end(error.message));
+    this.#child.once('exit', (code, signal) => this.#end(signal ?? `exit code ${code}`));
   }
 
   get pid(): number {
@@ -67,11 +70,29 @@ class RelayChild extends EventEmitter<{ news: [RelayNews]; exit: [string] }> {
     this.#child.kill('SIGKILL');
   }
 
+  /** Tells it to stop, and resolves when it is gone: true if it did as it was told. */
+  async stop(): Promise<boolean> {
+    if (this.ended === undefined) {
+      const gone = once(this, 'exit');
+      const giveUp = setTimeout(() => this.kill(), STOP_MS);
+      this.tell({ do: 'stop' });
+      await gone;
+      clearTimeout(giveUp);
+    }
+    return this.ended === STOPPED;
+  }
+
   /** Neither it nor its sockets keep this process from ending. */
   release(): void {
     this.#child.unref();
     this.#control.destroy();
     this.#child.stderr?.destroy();
+  }
+
+  #end(how: string): void {
+    if (this.ended !== undefined) return;
+    this.ended = how;
+    this.emit('exit', how);
   }
 }
 
@@ -84,6 +105,8 @@ export class ProcessEngine extends EventEmitter<RelayEngineEvents> implements Re
   #begunAt = 0;
   #shortLives = 0;
   #closing = false;
+  /** It has not told yet that its first plan is in force. */
+  #isFresh = false;
   #again: NodeJS.Timeout | undefined;
   readonly #waiting: ((failures: readonly RelayFailure[]) => void)[] = [];
 
@@ -123,12 +146,14 @@ export class ProcessEngine extends EventEmitter<RelayEngineEvents> implements Re
     this.#standby?.kill();
     const current = this.#current;
     if (current === undefined) return;
-    const gone = once(current, 'exit');
-    const giveUp = setTimeout(() => current.kill(), STOP_MS);
-    current.tell({ do: 'stop' });
-    await gone;
-    clearTimeout(giveUp);
+    if (!(await current.stop())) {
+      // It left a keeper with its flows, which only a next one can end.
+      const last = new RelayChild();
+      last.tell({ do: 'begin', directory: this.#directory, relays: [] });
+      await last.stop();
+    }
     this.#current = undefined;
+    this.#answer(this.#waiting.length, []);
   }
 
   /** Lets go of the process that carries: it goes on without us, for a daemon after this one. */
@@ -147,6 +172,7 @@ export class ProcessEngine extends EventEmitter<RelayEngineEvents> implements Re
   #begin(child: RelayChild): void {
     this.#current = child;
     this.#begunAt = performance.now();
+    this.#isFresh = true;
     child.on('news', (news) => this.#hear(child, news));
     child.once('exit', (how) => this.#replace(child, how));
     child.tell({ do: 'begin', directory: this.#directory, relays: this.#relays });
@@ -160,7 +186,9 @@ export class ProcessEngine extends EventEmitter<RelayEngineEvents> implements Re
         this.#welcome(news);
         break;
       case 'planned':
-        this.#waiting.shift()?.(news.failures.map(({ relay, errno }) => failureOf(relay, errno)));
+        // The first plan of a process is the newest there is: whoever waits, waits for that.
+        this.#answer(this.#isFresh ? this.#waiting.length : 1, news.failures);
+        this.#isFresh = false;
         break;
       case 'counts':
         this.#counts = news.relays;
@@ -174,6 +202,11 @@ export class ProcessEngine extends EventEmitter<RelayEngineEvents> implements Re
       case 'standing-by':
         break;
     }
+  }
+
+  #answer(count: number, failures: Extract<RelayNews, { news: 'planned' }>['failures']): void {
+    const errors = failures.map(({ relay, errno }) => failureOf(relay, errno));
+    for (const resolve of this.#waiting.splice(0, count)) resolve(errors);
   }
 
   #welcome({ flows, bytes, ms, replaced }: Extract<RelayNews, { news: 'ready' }>): void {

@@ -3,7 +3,7 @@
  * the Nth time that it makes a system call.
  * @module
  */
-import { runRelay } from '../../src/relay/relay-process.ts';
+import { runRelay } from '../../src/relay/relay-loop.ts';
 import { type KernelCalls, kernelCalls } from '../../src/sys/kernel-calls.ts';
 
 const [name = '', nth = '1', when = 'after'] = process.argv.slice(2);
