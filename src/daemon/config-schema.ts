@@ -7,13 +7,12 @@
 import { z } from 'zod';
 import { MOST_RULES } from '../host/rule.ts';
 import type { TimingInput } from '../keepalive/timing.ts';
-import { type NotifyEntry, notifySchema } from './notify/notify-schema.ts';
+import { type NotifyEntry, notifySchema, tagsSchema } from './notify/notify-schema.ts';
 import { type RelayEntry, relaySchema } from './relay-schema.ts';
 import {
   count,
   duration,
   grace,
-  NAME,
   name,
   type OldFlows,
   oldFlows,
@@ -113,11 +112,7 @@ const link = z.strictObject({
     .describe(
       'Kind and address, for example `tcp://10.0.0.5:5432`; `?source=ADDRESS` sends from there.',
     ),
-  tags: z
-    .array(z.string().regex(NAME))
-    .max(16)
-    .optional()
-    .describe('Words to find and count links by, at most 16.'),
+  tags: tagsSchema.optional().describe('Words to find and count links by, at most 16.'),
   ...timing,
   beat: duration
     .optional()

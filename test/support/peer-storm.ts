@@ -1,7 +1,7 @@
 /**
  * `peer-storm.ts SERVER_PORT RELAY_PORT CONNECTIONS MIB`: a server and its clients, each connection
  * with so many MiB both ways at once. Every byte is compared with what must be at its place, every end
- * with where it must be. Prints `listening`, then `connected`, each tenth as `passed N`, and a verdict.
+ * with where it must be. Prints `listening`, then `connected`, each sixteenth as `passed N`, and a verdict.
  * @module
  */
 import { randomBytes } from 'node:crypto';
@@ -12,6 +12,7 @@ const total = mib * 1_024 * 1_024;
 /** A prime length, so that no lost or doubled chunk of any usual size fits by chance. */
 const PATTERN = randomBytes(1_048_573);
 const PIECE = 64 * 1_024;
+const PARTS = 16;
 const TWICE = Buffer.concat([PATTERN, PATTERN.subarray(0, PIECE)]);
 
 const faults: string[] = [];
@@ -55,11 +56,8 @@ function verify(socket: net.Socket, from: number, who: string): void {
       done += length;
       passed += length;
     }
-    const tenth = Math.floor((passed / (2 * connections * total)) * 10);
-    if (tenth > shown) {
-      shown = tenth;
-      process.stdout.write(`passed ${tenth}\n`);
-    }
+    const part = Math.floor((passed / (2 * connections * total)) * PARTS);
+    for (; shown < part; shown += 1) process.stdout.write(`passed ${shown + 1}\n`);
   });
   socket.on('error', (error) => faults.push(`${who}: ${error.message} after ${seen}`));
   socket.on('end', () => {

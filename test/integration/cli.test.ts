@@ -14,7 +14,7 @@ import {
   runCli,
   startCli,
   temporaryDirectory,
-} from '../../test/support/cli.ts';
+} from '../support/cli.ts';
 
 const CHECK_KEYS = [
   ...['url', 'kind', 'class', 'state', 'reason', 'rttMs', 'detectsWithinMs'],
@@ -250,7 +250,10 @@ relays: { r: { listen: "127.0.0.1:${port}", group: g } }
       ...state,
     ]);
     assert.equal(code, 3, stderr);
-    assert.match(stderr, /^linkhold: cannot listen on 127\.0\.0\.1 port \d+: EADDRINUSE[^\n]*\n$/);
+    assert.match(
+      stderr,
+      /^linkhold: [^\n]*cannot listen on 127\.0\.0\.1\D+\d+: EADDRINUSE[^\n]*\n$/,
+    );
   });
 });
 
@@ -398,7 +401,7 @@ relays: { r: { listen: "127.0.0.1:${await freePort()}", group: g } }
     hasKeys(links[0], ['name', ...CHECK_KEYS]);
     hasKeys(groups[0], ['name', 'active', 'since', 'why', 'paths']);
     hasKeys(relays[0], ['name', 'listen', 'group', 'oldFlows', 'pid', 'flows']);
-    assert.equal(relays[0].pid, run.pid);
+    assert(Number.isInteger(relays[0].pid) && relays[0].pid > 0);
 
     await refused(
       t,

@@ -10,7 +10,7 @@ import {
   runCli,
   startCli,
   temporaryDirectory,
-} from '../../test/support/cli.ts';
+} from '../support/cli.ts';
 
 interface Row {
   readonly name: string;
