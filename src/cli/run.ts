@@ -14,7 +14,7 @@ import { describeEvent, subjectOf } from './describe.ts';
 import { openLog } from './log.ts';
 import { print, printJson } from './output.ts';
 import { ServiceManager } from './service-manager.ts';
-import { toldToStop } from './signals.ts';
+import { listenForStop } from './signals.ts';
 import { version } from './version.ts';
 
 export interface RunFlags {
@@ -81,8 +81,14 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
       .finally(() => manager.ready());
   };
   process.on('SIGHUP', reload);
-  const stopsEarly = rememberSignals();
-  await daemon.start();
+  // One that comes while it starts would end it half-way: it is obeyed afterwards.
+  const stop = listenForStop();
+  try {
+    await daemon.start();
+  } catch (error) {
+    stop.forget();
+    throw error;
+  }
   running = true;
   manager.ready();
   forgetTheStart();
@@ -90,7 +96,7 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
     `linkhold ${version()} runs ${file}; page and API: ${tls ? 'https' : 'http'}://${listen}/`,
   );
   if (wanted) reload();
-  const why = stopsEarly() ?? (await Promise.race([toldToStop(), daemon.upgradeAsked]));
+  const why = await Promise.race([stop.told, daemon.upgradeAsked]);
   process.off('SIGHUP', reload);
   if (why === undefined) {
     manager.reloading();
@@ -117,21 +123,6 @@ async function replace(
   const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   process.execve?.(process.execPath, command, process.env);
   return 3;
-}
-
-/** One that comes while it starts would end it half-way: it is obeyed afterwards. */
-function rememberSignals(): () => NodeJS.Signals | undefined {
-  let told: NodeJS.Signals | undefined;
-  const remember = (signal: NodeJS.Signals) => {
-    // Whoever asks twice means at once.
-    if (told !== undefined) process.exit(3);
-    told = signal;
-  };
-  process.on('SIGINT', remember).on('SIGTERM', remember);
-  return () => {
-    process.off('SIGINT', remember).off('SIGTERM', remember);
-    return told;
-  };
 }
 
 /** Both files or neither. Throws `UsageError`. */

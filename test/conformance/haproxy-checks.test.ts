@@ -161,7 +161,12 @@ async function watchAll(t: TestContext): Promise<Run> {
   const schedules = Array.from({ length: SCHEDULES }, (_, seed) => scheduleOf(seed));
   const firstBad = FIRST_BAD.map(({ answers }) => ({ seed: 0, fall: 3, rise: 2, answers }));
   const theirs = await Promise.all([...schedules, ...firstBad].map((one) => listen(t, one)));
-  const ours = await Promise.all(schedules.slice(0, LINKS).map((one) => listen(t, one)));
+  // After a reset, or an end without an answer, an http link asks once more: that would be two checks.
+  const asked = ({ answers, ...one }: Schedule): Schedule => ({
+    ...one,
+    answers: answers.map((answer) => (answer === 'good' ? 'good' : 'garbage')),
+  });
+  const ours = await Promise.all(schedules.slice(0, LINKS).map((one) => listen(t, asked(one))));
   const options = { pauseMs: PAUSE_MS, lateMs: LATE_MS, home: temporaryDirectory(t) };
   const haproxy = new Haproxy(theirs, options);
   t.after(() => haproxy.stop());
