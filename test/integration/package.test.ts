@@ -347,13 +347,17 @@ suite('the package', { skip, timeout: 900_000 }, () => {
         const ports = await moveExample(project);
         const listen = `127.0.0.1:${ports.get('7117')}`;
         const flags = ['run', 'linkhold.yaml', '--listen', listen, '--state-dir', 'state'];
-        const child = spawn(
-          path.join(project, 'node_modules/.bin/node'),
-          ['node_modules/.bin/linkhold', ...flags],
-          { cwd: project, stdio: ['ignore', 'pipe', 'inherit'] },
-        );
+        const start = (...args: string[]) =>
+          spawn(
+            path.join(project, 'node_modules/.bin/node'),
+            ['node_modules/.bin/linkhold', ...args],
+            { cwd: project, stdio: ['ignore', 'pipe', 'inherit'] },
+          );
+        const other = `127.0.0.1:${ports.get('7201')}`;
+        const responder = start('respond', '--listen', other, '--key', 'first-run');
+        const child = start(...flags);
         try {
-          await said(child, /path-a +unknown → up[\s\S]*path-b +unknown → up/);
+          await said(child, /^(?=[\s\S]*path-a .*→ up)(?=[\s\S]*path-b .*→ up)(?=[\s\S]* runs )/);
           for (const port of [ports.get('7117'), ports.get('7080')]) {
             const response = await fetch(`http://127.0.0.1:${port}/healthz`);
             assert.equal(response.status, 200);
@@ -365,6 +369,7 @@ suite('the package', { skip, timeout: 900_000 }, () => {
           assert.deepEqual(await ended, [0, null]);
         } finally {
           child.kill('SIGKILL');
+          responder.kill('SIGKILL');
         }
       });
 
