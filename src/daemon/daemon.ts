@@ -128,16 +128,7 @@ export class Daemon {
 
   /** Ends everything, also what a reload under way has still to start. */
   async stop(): Promise<void> {
-    this.#stopping = true;
-    await this.#reloading;
-    this.#loop.stop();
-    this.#notifier.stop();
-    // While links and groups still stand as they are to be remembered.
-    await this.#recorder.stop();
-    this.log.flush();
-    await this.#supervisor.close();
-    await this.#api?.close();
-    this.#end();
+    await this.#leave(() => this.#supervisor.close());
   }
 
   /** Resolves when somebody asks for another program in the place of this one. */
@@ -159,15 +150,7 @@ export class Daemon {
 
   /** As `stop`, but what outlives this program goes on: relayed flows, and routes as they are. */
   async release(): Promise<void> {
-    this.#stopping = true;
-    await this.#reloading;
-    this.#loop.stop();
-    this.#notifier.stop();
-    await this.#recorder.stop();
-    this.log.flush();
-    await this.#supervisor.release();
-    await this.#api?.close();
-    this.#end();
+    await this.#leave(() => this.#supervisor.release());
   }
 
   /** What is wrong with the daemon itself, a sentence each. */
@@ -252,6 +235,19 @@ export class Daemon {
       throw error;
     }
     if (this.#lock.trouble !== undefined) this.#note(this.#lock.trouble);
+  }
+
+  async #leave(supervised: () => Promise<void>): Promise<void> {
+    this.#stopping = true;
+    await this.#reloading;
+    this.#loop.stop();
+    this.#notifier.stop();
+    // While links and groups still stand as they are to be remembered.
+    await this.#recorder.stop();
+    this.log.flush();
+    await supervised();
+    await this.#api?.close();
+    this.#end();
   }
 
   #end(): void {
