@@ -4,7 +4,7 @@
  * left out.
  * @module
  */
-import { formatIp, isMappedV4, parseIp } from './ip-address.ts';
+import { formatIp, parseIp } from './ip-address.ts';
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -47,9 +47,4 @@ export function decodeSocketAddress(bytes: Uint8Array): SocketAddress | undefine
   }
   if (family !== AF_INET6 || bytes.length < V6_LENGTH) return undefined;
   return { address: formatIp(bytes, V6_AT), port };
-}
-
-/** Whether the bytes are an IPv6 address that stands for an IPv4 one. */
-export function isMappedAddress(bytes: Uint8Array): boolean {
-  return bytes.length >= V6_LENGTH && bytes[0] === AF_INET6 && isMappedV4(bytes, V6_AT);
 }

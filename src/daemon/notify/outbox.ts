@@ -5,9 +5,8 @@
  */
 import { renameSync } from 'node:fs';
 import path from 'node:path';
-// biome-ignore lint/correctness/noUnresolvedImports: the linter does not know this module of Node's
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { SystemError } from '../../sys/system-error.ts';
+import { DatabaseSync, type StatementSync } from '../store/sqlite.ts';
 import type { Message } from './message.ts';
 import type { Memory, Told } from './rule.ts';
 

@@ -1,5 +1,5 @@
 /**
- * SQLite as Node has it, for the files of the store.
+ * SQLite as Node has it.
  * @module
  */
 // biome-ignore lint/correctness/noUnresolvedImports: the linter's list of Node's modules lacks it
