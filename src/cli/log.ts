@@ -19,6 +19,8 @@ export interface Log {
   readonly log: pino.Logger;
   /** Gives a reader a moment for what is still to be written. */
   close(): Promise<void>;
+  /** As `close`, but stdout stays open: for the program that goes on in this process. */
+  flush(): Promise<void>;
 }
 
 /** Log lines as JSON, or for people. */
@@ -46,6 +48,15 @@ export function openLog(json: boolean): Log {
     { base: null, timestamp: pino.stdTimeFunctions.isoTime },
     { write },
   );
+  const flush = () =>
+    new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, LAST_LINES_MS);
+      // Called once all that was written before is out, or cannot be.
+      out.write('', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   const close = () =>
     new Promise<void>((resolve) => {
       // A reader that left has ended it already.
@@ -60,5 +71,5 @@ export function openLog(json: boolean): Log {
       });
       out.end(() => out.destroy());
     });
-  return { log, close };
+  return { log, close, flush };
 }

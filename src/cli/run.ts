@@ -48,7 +48,7 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
     return 0;
   }
   const tls = tlsOf(flags);
-  const { log, close } = openLog(flags.json === true);
+  const { log, close, flush } = openLog(flags.json === true);
   const { listen, stateDir = defaultStateDir() } = flags;
   const daemon = new Daemon({ file, listen, stateDir, version: version(), tls });
   const manager = new ServiceManager({
@@ -100,7 +100,7 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
   process.off('SIGHUP', reload);
   if (why === undefined) {
     manager.reloading();
-    return await replace(daemon, log, close);
+    return await replace(daemon, log, flush);
   }
   log.info(`stopping on ${why}`);
   manager.stopping();
@@ -113,13 +113,13 @@ export async function run(file: string, flags: RunFlags): Promise<number> {
 async function replace(
   daemon: Daemon,
   log: pino.Logger,
-  close: () => Promise<void>,
+  flush: () => Promise<void>,
 ): Promise<number> {
   log.info('upgrading; relayed connections go on');
   // The answer to whoever asked is on its way.
   await new Promise((resolve) => setTimeout(resolve, ANSWERED_MS));
   await daemon.release();
-  await close();
+  await flush();
   const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   process.execve?.(process.execPath, command, process.env);
   return 3;

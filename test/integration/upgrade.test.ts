@@ -114,6 +114,7 @@ suite('a relayed connection outlives', { skip: ffiMissing() ?? false }, () => {
     assert.equal(await caller.ask('two'), 'two');
     const after = await relayPid(api, before);
     await eventually('the relay before is gone', () => !alive(before), BOUND_MS);
+    await daemon.line(new RegExp(`relay process ${after} took over 1 flows .* from ${before} `));
     assert(daemon.running);
     daemon.kill('SIGTERM');
     assert.equal((await daemon.ended()).code, 0);
