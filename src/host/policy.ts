@@ -16,6 +16,7 @@ import {
 import path from 'node:path';
 import {
   attachToCgroup,
+  awaitPrograms,
   BPF_MAP_LPM_TRIE,
   BPF_SETSOCKOPT,
   BPF_SOCK_OPS,
@@ -93,7 +94,11 @@ export class Policy {
       this.#rules,
       rules.filter((rule) => !isSame(rule, there.get(encodeRuleKey(rule).join()))),
     );
-    for (const { key } of entries) if (!kept.has(key.join())) deleteFromMap(this.#rules, key);
+    const gone = entries.filter(({ key }) => !kept.has(key.join()));
+    if (gone.length === 0) return;
+    // A program that looked where a new rule was not yet must find the old one where it looks next.
+    awaitPrograms(this.#rules);
+    for (const { key } of gone) deleteFromMap(this.#rules, key);
   }
 
   /** Ends it: connections to come are plain again, those treated keep what they have. */

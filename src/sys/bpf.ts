@@ -29,6 +29,7 @@ const COMMANDS = {
 /** Kinds of map (linux/bpf.h). */
 export const BPF_MAP_HASH = 1;
 export const BPF_MAP_LPM_TRIE = 11;
+const BPF_MAP_ARRAY_OF_MAPS = 12;
 const BPF_F_NO_PREALLOC = 1;
 /** Kinds of program, with how they are attached. */
 export const BPF_SOCK_OPS = { type: 13, attach: 3 } as const;
@@ -146,6 +147,19 @@ export function updateMapBatch(
 /** Removes an entry; `false` if it was not there. */
 export function deleteFromMap(map: number, key: Uint8Array): boolean {
   return found('mapDelete', element(map, key));
+}
+
+/**
+ * Returns when every program that runs at the call has ended, within milliseconds: those that run
+ * after it see all that was put into maps before it. `map` is any one at hand. The kernel waits so
+ * wherever a map is put into a map (`maybe_wait_bpf_programs`, Linux 5.0), and only there.
+ */
+export function awaitPrograms(map: number): void {
+  const attributes = new Attributes(128).u32(0, BPF_MAP_ARRAY_OF_MAPS).u32(4, 4).u32(8, 4);
+  const outer = ask('mapCreate', attributes.u32(12, 1).u32(20, map));
+  closing(outer, () =>
+    updateMap(outer, new Uint8Array(4), new Uint8Array(Uint32Array.of(map).buffer)),
+  );
 }
 
 /** Every entry of a map. */
