@@ -42,12 +42,24 @@ export class Endpoints {
   constructor(parts: EndpointParts) {
     this.#parts = parts;
     const count = 2 * parts.table.flows.capacity;
-    this.fd = new Int32Array(count).fill(NONE);
+    this.fd = new Int32Array(count);
     this.waiting = new Int32Array(count);
     this.ended = new Uint8Array(count);
-    this.asked = new Int32Array(count).fill(OUTSIDE);
+    this.asked = new Int32Array(count);
     this.starving = new Uint8Array(count);
-    this.#pipeOf = new Int32Array(count).fill(NONE);
+    this.#pipeOf = new Int32Array(count);
+  }
+
+  /** The endpoints of a flow that is new here; those of other rows are not to be looked at. */
+  use(row: number, client: number, upstream: number): void {
+    for (const [e, fd] of [
+      [2 * row, client],
+      [2 * row + 1, upstream],
+    ] as const) {
+      this.fd[e] = fd;
+      this.asked[e] = OUTSIDE;
+      this.#pipeOf[e] = NONE;
+    }
   }
 
   /** Asks epoll for what can make progress: not reading while bytes wait is the back-pressure. */

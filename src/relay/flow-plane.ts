@@ -81,7 +81,7 @@ export class FlowPlane {
     ints[at + FLOW.state] = FLOW_STATE.live;
     flows.use(row);
     listener.live += 1;
-    this.#ends.fd[2 * row] = client;
+    this.#ends.use(row, client, NONE);
     this.#connector.dial(row);
   }
 
@@ -144,7 +144,7 @@ export class FlowPlane {
     });
   }
 
-  /** Takes over a pipe with a direction's bytes. */
+  /** Takes over a pipe with a direction's bytes; its flow is restored by now. */
   restorePipe(direction: number, read: number, write: number, bytes: number): void {
     this.#ends.adoptPipe(direction, read, write, bytes);
   }
@@ -153,9 +153,8 @@ export class FlowPlane {
   restore(row: number): void {
     const { ints, flows } = this.#table;
     const at = flows.at(row);
-    const { fd, ended } = this.#ends;
-    fd[2 * row] = ints[at + FLOW.client] as number;
-    fd[2 * row + 1] = ints[at + FLOW.upstream] as number;
+    const { ended } = this.#ends;
+    this.#ends.use(row, ints[at + FLOW.client] as number, ints[at + FLOW.upstream] as number);
     const bits = ints[at + FLOW.bits] as number;
     ended[2 * row] = (bits & FLOW_BITS.clientDone) === 0 ? 0 : 1;
     ended[2 * row + 1] = (bits & FLOW_BITS.upstreamDone) === 0 ? 0 : 1;

@@ -102,10 +102,10 @@ export class RelayCore {
     const { flows, sessions, listeners, pipes, strays, lost, replaced, seal } = this.#inheritance;
     if (lost !== undefined) this.#options.tell({ news: 'note', text: lost });
     this.#listeners.inherit(listeners, relays);
+    this.#restoreRows(flows, sessions);
     for (const { direction, read, write, bytes } of pipes) {
       this.#flows.restorePipe(direction, read, write, bytes);
     }
-    this.#restoreRows(flows, sessions);
     this.#makeKeeper();
     seal();
     this.#poll.add(this.#options.control, READABLE, KIND.control, 0);

@@ -7,6 +7,7 @@
  */
 import { openSync } from 'node:fs';
 import { ERRNO, type KernelCalls } from '../sys/kernel-calls.ts';
+import { leaveMemory } from './keeper.ts';
 import { RelayCore } from './relay-core.ts';
 import type { RelayNews, RelayOrder } from './relay-plan.ts';
 
@@ -104,6 +105,7 @@ export class Control {
 
 /** Waits for its turn, takes over, and carries until it is told to stop. */
 export function runRelay(calls: KernelCalls): void {
+  leaveMemory(calls);
   const control = new Control(calls);
   control.tell({ news: 'standing-by' });
   const first = control.waitForOrder();

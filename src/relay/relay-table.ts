@@ -82,7 +82,16 @@ export const SESSION = {
 /** A name: its length, then a byte a character. */
 const NAME_CHARACTERS = 64;
 
-const REGION_NAMES = ['flows', 'pipes', 'listeners', 'sessions', 'names'] as const;
+const REGION_NAMES = [
+  'flows',
+  'pipes',
+  'listeners',
+  'sessions',
+  'names',
+  'exchange',
+  'messages',
+  'parcels',
+] as const;
 export type RegionName = (typeof REGION_NAMES)[number];
 
 interface Shape {
@@ -96,6 +105,9 @@ const SHAPES: Readonly<Record<RegionName, Shape>> = {
   listeners: { stride: 12, capacity: 256 },
   sessions: { stride: 16, capacity: 16_384 },
   names: { stride: 1 + NAME_CHARACTERS / 4, capacity: 1_024 },
+  exchange: { stride: 4, capacity: 1 },
+  messages: { stride: 16, capacity: 64 },
+  parcels: { stride: 258, capacity: 64 },
 };
 
 /** Rows of one kind, as words of `ints`. */
@@ -141,6 +153,9 @@ export class RelayTable {
   readonly listeners: Region;
   readonly sessions: Region;
   readonly names: Region;
+  readonly exchange: Region;
+  readonly messages: Region;
+  readonly parcels: Region;
   readonly #bytes: Uint8Array;
   readonly #nameRows = new Map<string, number>();
 
@@ -151,22 +166,25 @@ export class RelayTable {
     this.ints = memory.ints;
     this.doubles = memory.doubles;
     this.#bytes = memory.bytes;
-    const [flows, pipes, listeners, sessions, names] = REGION_NAMES.map(
-      (_, index) => new Region(this.ints, REGIONS_AT + index * REGION_WORDS),
-    ) as [Region, Region, Region, Region, Region];
-    this.flows = flows;
-    this.pipes = pipes;
-    this.listeners = listeners;
-    this.sessions = sessions;
-    this.names = names;
+    const region = (name: RegionName) =>
+      new Region(this.ints, REGIONS_AT + REGION_NAMES.indexOf(name) * REGION_WORDS);
+    this.flows = region('flows');
+    this.pipes = region('pipes');
+    this.listeners = region('listeners');
+    this.sessions = region('sessions');
+    this.names = region('names');
+    this.exchange = region('exchange');
+    this.messages = region('messages');
+    this.parcels = region('parcels');
   }
 
   /** A new one. Its room is reserved: a disk that is full later must not end a relay (SIGBUS). */
   static create(
     calls: KernelCalls,
     file: string,
-    shapes: Readonly<Record<RegionName, Shape>> = SHAPES,
+    other: Partial<Readonly<Record<RegionName, Shape>>> = {},
   ): RelayTable {
+    const shapes = { ...SHAPES, ...other };
     const header = new Int32Array(HEADER_WORDS);
     header.set([MAGIC, VERSION]);
     let offset = HEADER_WORDS;

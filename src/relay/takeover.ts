@@ -63,7 +63,7 @@ export function takeOver(
     const nothing = { ...NOTHING, replaced: 0, ...(lost === undefined ? {} : { lost }) };
     return { table, inheritance: { ...nothing, seal } };
   }
-  const keeper = new FoundKeeper(calls, known.keeper);
+  const keeper = new FoundKeeper(calls, known);
   try {
     const copied = new Copier(calls, keeper, known, table).all();
     return { table, inheritance: { ...copied, replaced: known.relay, seal } };

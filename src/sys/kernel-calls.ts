@@ -52,8 +52,16 @@ export interface KernelCalls {
   pidfdGetfd(process: number, fd: number): number;
   /** Sets the thread's blocked signals from `mask` (8 bytes; 0: none is set), the old ones to `old`. */
   signalMask(mask: number, old: number): number;
-  /** A process that runs the C library's pause(3p) on `stack` and whose id the kernel stores. */
-  clonePause(stackTop: number, flags: number, storePid: number): number;
+  /**
+   * A process that begins with a prepared chain of calls, or with the C library's pause(3p) for 0, on
+   * `stackTop`, and whose id the kernel stores.
+   */
+  clone(chain: number, stackTop: number, flags: number, storePid: number): number;
+  madvise(address: number, length: number, advice: number): number;
+  /** Where a function of the C library is; 0: it has none of that name. */
+  find(name: string): number;
+  /** Where the C library keeps this thread's errno, and with it what each of its calls may touch. */
+  errnoAddress(): number;
   /** Zeroed memory of our own, for ever. Throws `SystemError`. */
   allocate(length: number): Memory;
   /** A file's bytes, shared with everybody who maps it. Throws `SystemError`. */
@@ -75,13 +83,17 @@ const SIGNAL_SET_BYTES = 8;
 
 /** `-EAGAIN` and its like, for comparing with what a call answered. */
 export const ERRNO: Readonly<
-  Record<'EAGAIN' | 'EINTR' | 'EINPROGRESS' | 'EBADF' | 'EPERM' | 'EMFILE' | 'ENFILE', number>
+  Record<
+    'EAGAIN' | 'EINTR' | 'EINPROGRESS' | 'EBADF' | 'EPERM' | 'ENOSYS' | 'EMFILE' | 'ENFILE',
+    number
+  >
 > = {
   EAGAIN: -os.constants.errno.EAGAIN,
   EINTR: -os.constants.errno.EINTR,
   EINPROGRESS: -os.constants.errno.EINPROGRESS,
   EBADF: -os.constants.errno.EBADF,
   EPERM: -os.constants.errno.EPERM,
+  ENOSYS: -os.constants.errno.ENOSYS,
   EMFILE: -os.constants.errno.EMFILE,
   ENFILE: -os.constants.errno.ENFILE,
 };
@@ -233,7 +245,10 @@ function processCalls(
   | 'pidfdOpen'
   | 'pidfdGetfd'
   | 'signalMask'
-  | 'clonePause'
+  | 'clone'
+  | 'madvise'
+  | 'find'
+  | 'errnoAddress'
   | 'allocate'
   | 'mapShared'
 > {
@@ -241,10 +256,11 @@ function processCalls(
   const waitpid = call('waitpid', [INT, LONG, INT]);
   const mmap = call('mmap', [LONG, LONG, INT, INT, INT, LONG], LONG);
   const clone = call('clone', [LONG, LONG, INT, LONG, LONG, LONG, LONG]);
-  const find = koffi.load(null).func('dlsym', LONG, [LONG, 'str']) as (
+  const dlsym = koffi.load(null).func('dlsym', LONG, [LONG, 'str']) as (
     handle: number,
     name: string,
   ) => number;
+  const find = (name: string) => dlsym(0, name);
   const memory = (address: number, length: number): Memory => {
     const buffer = koffi.view(BigInt(mustCall('mmap', address)), length) as ArrayBuffer;
     return {
@@ -261,8 +277,13 @@ function processCalls(
     pidfdGetfd: (process, fd) => syscall(SYS_PIDFD_GETFD, process, fd, 0, 0),
     signalMask: (mask, old) =>
       syscall(SYS[arch].sigprocmask, SIG_SETMASK, mask, old, SIGNAL_SET_BYTES),
-    clonePause: (stackTop, flags, storePid) =>
-      clone(find(0, 'pause'), stackTop, flags, 0, storePid, 0, 0),
+    clone: (chain, stackTop, flags, storePid) => {
+      const first = find(chain === 0 ? 'pause' : 'setcontext');
+      return clone(first, stackTop, flags, chain, storePid, 0, 0);
+    },
+    madvise: call('madvise', [LONG, LONG, INT]),
+    find,
+    errnoAddress: call('__errno_location', [], LONG),
     allocate: (length) =>
       memory(mmap(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0), length),
     mapShared: (fd, length) => memory(mmap(0, length, PROT_READ_WRITE, MAP_SHARED, fd, 0), length),

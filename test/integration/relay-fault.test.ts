@@ -26,7 +26,7 @@ const CALLS: readonly (readonly [call: string, when: 'before' | 'after', times: 
   ['close', 'after', 12],
   ['epollCtl', 'after', 6],
   ['pidfdGetfd', 'after', 6],
-  ['clonePause', 'after', 2],
+  ['clone', 'after', 2],
   ['kill', 'after', 2],
 ];
 const MOST = process.env['RELAY_FAULTS'];
@@ -141,7 +141,7 @@ suite('a relay that ends between any two system calls', () => {
     test(`${when} ${call}`, { timeout: 180_000 }, async (t) => {
       const { port: server, sights } = await serve(t);
       const target = { path: 'p', address: '127.0.0.1', port: server, share: 1 };
-      const rig = await RelayRig.start(t, planned({ targets: [target] }));
+      const rig = await RelayRig.start(t, [planned({ targets: [target] })]);
       const port = await rig.port();
       const most = Number(MOST ?? times);
       let n = 1;

@@ -101,22 +101,36 @@ export class RelayPeer {
   }
 }
 
+/** What a relay took over: flows, bytes in pipes, how long nobody carried, its own part of that. */
+export interface Succession {
+  readonly flows: number;
+  readonly bytes: number;
+  readonly gapMs: number;
+  readonly ms: number;
+}
+
 export class RelayRig {
   readonly directory: string = mkdtempSync(path.join(os.tmpdir(), 'linkhold-relay-'));
   relays: readonly PlannedRelay[];
+  readonly #program: string;
   readonly #peers: RelayPeer[] = [];
   current: RelayPeer;
   #standby: RelayPeer;
 
-  private constructor(t: Hooks, relays: readonly PlannedRelay[]) {
+  private constructor(t: Hooks, relays: readonly PlannedRelay[], program: string) {
     this.relays = relays;
+    this.#program = program;
     this.current = this.spawn();
     this.#standby = this.spawn();
     t.after(async () => await this.#remove());
   }
 
-  static async start(t: Hooks, ...relays: readonly PlannedRelay[]): Promise<RelayRig> {
-    const rig = new RelayRig(t, relays);
+  static async start(
+    t: Hooks,
+    relays: readonly PlannedRelay[],
+    program: string = PROGRAM,
+  ): Promise<RelayRig> {
+    const rig = new RelayRig(t, relays, program);
     await rig.begin(rig.current);
     return rig;
   }
@@ -136,7 +150,7 @@ export class RelayRig {
   }
 
   /** Kills the relay; the one that stands by takes over. Answers how long nobody carried. */
-  async kill(): Promise<{ flows: number; bytes: number; gapMs: number }> {
+  async kill(): Promise<Succession> {
     await this.#standby.hear('standing-by');
     const began = performance.now();
     this.current.child.kill('SIGKILL');
@@ -144,19 +158,19 @@ export class RelayRig {
   }
 
   /** The next one takes over from the relay that runs. */
-  async upgrade(): Promise<{ flows: number; bytes: number; gapMs: number }> {
+  async upgrade(): Promise<Succession> {
     await this.#standby.hear('standing-by');
     return await this.#succeed(performance.now());
   }
 
-  async #succeed(began: number): Promise<{ flows: number; bytes: number; gapMs: number }> {
+  async #succeed(began: number): Promise<Succession> {
     const ready = await this.begin(this.#standby);
     const gapMs = Math.round(performance.now() - began);
     this.#standby = this.spawn();
     return { ...ready, gapMs };
   }
 
-  spawn(program?: string, ...args: string[]): RelayPeer {
+  spawn(program: string = this.#program, ...args: string[]): RelayPeer {
     const peer = new RelayPeer(program, ...args);
     this.#peers.push(peer);
     return peer;
@@ -167,7 +181,7 @@ export class RelayRig {
     for (const peer of this.#peers) if (peer !== this.current) await peer.kill();
     // A relay that was killed has left a keeper, which the next one ends.
     if (this.current.child.exitCode !== null || this.current.child.signalCode !== null) {
-      await this.begin(new RelayPeer());
+      await this.begin(new RelayPeer(this.#program));
     }
     const gone = once(this.current.child, 'exit');
     this.current.tell({ do: 'stop' });
