@@ -42,7 +42,7 @@ async function play(file: string): Promise<void> {
   }
 }
 
-suite('scripted by varnishtest', { skip: varnishtestMissing() }, () => {
+suite('scripted by varnishtest', { skip: varnishtestMissing(), concurrency: true }, () => {
   const files = globSync('test/vtc/*.vtc', { cwd: ROOT }).sort();
 
   test('there are files to play', () => assert(files.length > 0));

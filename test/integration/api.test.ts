@@ -70,7 +70,7 @@ function residentBytes(pid: number): number {
   return Number(kib) * 1_024;
 }
 
-suite('hostile clients of the API', { timeout: 120_000 }, () => {
+suite('hostile clients of the API', { concurrency: true, timeout: 120_000 }, () => {
   test('a body of 100 MB is refused before 16 MB of it were taken, with or without its length', async (t) => {
     const { port, base, bearer } = await run(t, '127.0.0.1');
     const chunk = Buffer.alloc(64 * 1_024, 'x');
@@ -197,7 +197,7 @@ suite('hostile clients of the API', { timeout: 120_000 }, () => {
   });
 });
 
-suite('tokens and TLS of a running daemon', { timeout: 120_000 }, () => {
+suite('tokens and TLS of a running daemon', { concurrency: true, timeout: 120_000 }, () => {
   test('a token made while it runs is valid at once for what it may, and until it is removed', async (t) => {
     const { directory, base } = await run(t, '0.0.0.0');
     const state = ['--state-dir', directory];

@@ -1,9 +1,10 @@
 /** Completion by the real shells, and the manual page by the programs that show it. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
 import { runCli, temporaryDirectory } from '../support/cli.ts';
 
 const ZSH_COMPLETES = path.resolve(import.meta.dirname, '../support/zsh-completes.zsh');
@@ -26,11 +27,9 @@ async function script(t: TestContext, shell: string) {
   return { cwd, file };
 }
 
-function output(program: string, args: readonly string[], cwd: string): string {
-  const options = { cwd, encoding: 'utf8', timeout: BOUND_MS } as const;
-  const { status, stdout, stderr } = spawnSync(program, args, options);
-  assert.equal(status, 0, stderr);
-  return stdout;
+async function output(program: string, args: readonly string[], cwd: string): Promise<string> {
+  const options = { cwd, timeout: BOUND_MS };
+  return (await promisify(execFile)(program, args, options)).stdout;
 }
 
 /** A line up to the cursor, and all that may stand there. */
@@ -48,7 +47,7 @@ const CASES: readonly (readonly [line: string, words: readonly string[]])[] = [
   ['linkhold events --lin', ['--link']],
 ];
 
-suite('completion', { timeout: 120_000 }, () => {
+suite('completion', { concurrency: true, timeout: 120_000 }, () => {
   test('bash completes commands, options, choices, files and folders', {
     skip: missing('bash'),
   }, async (t) => {
@@ -58,7 +57,7 @@ suite('completion', { timeout: 120_000 }, () => {
       [[ $2 == *' ' ]] && COMP_WORDS+=('')
       COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _linkhold; printf '%s\\n' "\${COMPREPLY[@]}"`;
     for (const [line, words] of CASES) {
-      const text = output('bash', ['-c', complete, 'bash', file, line], cwd);
+      const text = await output('bash', ['-c', complete, 'bash', file, line], cwd);
       assert.deepEqual(text.split('\n').filter(Boolean).toSorted(), words, line);
     }
   });
@@ -68,22 +67,23 @@ suite('completion', { timeout: 120_000 }, () => {
     const complete = 'source $argv[1]; complete -C "$argv[2]"';
     const ask = (line: string) => output('fish', ['-N', '-c', complete, file, line], cwd);
     for (const [line, words] of CASES) {
-      const found = ask(line).split('\n').filter(Boolean);
+      const found = (await ask(line)).split('\n').filter(Boolean);
       const names = found.map((one) => one.split('\t')[0]?.replace(/\/$/, ''));
       assert.deepEqual(names.toSorted(), words, line);
     }
-    assert.match(ask('linkhold ch'), /^check\tone verdict a link$/m);
+    assert.match(await ask('linkhold ch'), /^check\tone verdict a link$/m);
   });
 
   test('zsh too', { skip: missing('zsh') }, async (t) => {
     const { cwd, file } = await script(t, 'zsh');
     const one = CASES.filter(([, words]) => words.length === 1);
     assert(one.length >= 4);
-    for (const [line, [word = '']] of one) {
-      const text = output('zsh', ['-f', ZSH_COMPLETES, file, line], cwd);
+    const types = async ([line, [word = '']]: (typeof CASES)[number]) => {
+      const text = await output('zsh', ['-f', ZSH_COMPLETES, file, line], cwd);
       const typed = line.slice(0, line.lastIndexOf(' ') + 1);
       assert(text.includes(`${typed}${word}`), `${line}: ${JSON.stringify(text)}`);
-    }
+    };
+    await Promise.all(one.map(types));
   });
 
   test('another shell is refused with those that there are', async (t) => {

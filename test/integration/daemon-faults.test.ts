@@ -16,8 +16,9 @@ import { Prng } from '../support/prng.ts';
 import { startReceiver } from '../support/receiver.ts';
 import { eventually } from '../support/scripted-http.ts';
 
-/** Of each of two daemons that run side by side. */
-const KILLS = Number(process.env['DAEMON_KILLS'] ?? 20) / 2;
+/** Daemons that run side by side, and how often each is killed. */
+const AT_ONCE = 4;
+const KILLS = Number(process.env['DAEMON_KILLS'] ?? 20) / AT_ONCE;
 const BOUND_MS = 20_000;
 const YEAR_S = 365 * 86_400;
 
@@ -122,9 +123,9 @@ function assertOneStory(events: readonly LoggedEvent[], lives: number): void {
   assert.equal(begun, lives - 1, 'each daemon but the first tells of the gap before it');
 }
 
-suite('a daemon under faults', { timeout: 600_000 }, () => {
+suite('a daemon under faults', { concurrency: 2, timeout: 600_000 }, () => {
   test('killed with -9 20 times while links flap: every event told is there, and they make one story', async (t) => {
-    const lives = async (seed: number): Promise<void> => {
+    const lives = async (seed: number): Promise<number> => {
       const random = new Prng(seed);
       const rig = await DaemonRig.create(t, { links: 8 });
       const told = new Map<number, LoggedEvent>();
@@ -144,14 +145,16 @@ suite('a daemon under faults', { timeout: 600_000 }, () => {
       const [gap] = [...kept.values()].filter(({ id, type }) => id > last && type === 'note');
       assert.match(JSON.stringify(gap), /the daemon ended then without a word/);
       const switches = [...kept.values()].filter(({ type }) => type === 'switch');
-      assert(switches.length > KILLS, `${switches.length} switches`);
       assert.equal((await rig.health(() => true)).status, 'ok');
       const db = new DatabaseSync(path.join(rig.stateDir, 'linkhold.db'), { readOnly: true });
       assert.equal(db.prepare('PRAGMA integrity_check').get()?.['integrity_check'], 'ok');
       db.close();
       t.diagnostic(`${told.size} events told, ${switches.length} switches, ${KILLS} kills`);
+      return switches.length;
     };
-    await Promise.all([lives(1), lives(2)]);
+    const counts = await Promise.all(Array.from({ length: AT_ONCE }, (_, at) => lives(at + 1)));
+    const switches = counts.reduce((sum, one) => sum + one);
+    assert(switches > AT_ONCE * KILLS, `${switches} switches`);
   });
 
   test('a full disk: it holds its links, says so, and loses no event once there is room', async (t) => {
@@ -232,7 +235,9 @@ suite('a daemon under faults', { timeout: 600_000 }, () => {
       t.skip('needs libfaketime (Debian: apt-get install libfaketime)');
       return;
     }
-    const rig = await DaemonRig.create(t, { links: 2 });
+    // Whoever is not answered within 100 ms on a busy machine would be blamed for that, not the clock.
+    const timing = 'time: 100ms, interval: 1s, probes: 2';
+    const rig = await DaemonRig.create(t, { links: 2, timing });
     const offset = path.join(rig.directory, 'offset');
     const set = (seconds: number) => writeFileSync(offset, `${seconds < 0 ? '' : '+'}${seconds}`);
     set(0);

@@ -21,7 +21,7 @@ function sorted({ abilities }: Report) {
 const BY_NET_ADMIN = ['reset', 'routes', 'tracked-flows'];
 const BY_BPF = ['others-options', 'policies'];
 
-suite('linkhold doctor', { timeout: 120_000 }, () => {
+suite('linkhold doctor', { concurrency: true, timeout: 120_000 }, () => {
   test('ends with 0 where the daemon can run, one line an ability, and leaves nothing', async (t) => {
     const directory = path.join(temporaryDirectory(t), 'state');
     mkdirSync(directory);

@@ -26,7 +26,7 @@ import { loseOneOfFive, UdpRelay } from '../support/udp-relay.ts';
 
 const NEEDS = { skip: gnutlsMissing() ?? (gnutlsBinMissing() || opensslMissing()) };
 /** Ends a test that hangs, with a word on where. */
-const OPTIONS = { ...NEEDS, timeout: 90_000 };
+const OPTIONS = { ...NEEDS, concurrency: true, timeout: 90_000 };
 
 const NAMES = 'DNS:localhost,IP:127.0.0.1';
 const TIMING = { time: '500ms', interval: '500ms', probes: 3 };

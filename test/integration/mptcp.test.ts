@@ -98,7 +98,8 @@ class TwoPaths {
       const row = (await this.status())?.links[0];
       if (row !== undefined && fits(row)) return row;
       assert(performance.now() < end, `not within ${boundMs} ms: ${what}; ${JSON.stringify(row)}`);
-      await pause(50);
+      // Each look is a process that must start.
+      await pause(200);
     }
   }
 
@@ -118,7 +119,7 @@ class TwoPaths {
   }
 }
 
-suite('tcp:// by Multipath TCP', { skip: missing(), timeout: 120_000 }, () => {
+suite('tcp:// by Multipath TCP', { skip: missing(), concurrency: true, timeout: 120_000 }, () => {
   test('a path of two that dies takes no state; without both it is down, and comes back', async (t) => {
     const lab = new TwoPaths(t);
     await lab.serve();

@@ -86,7 +86,7 @@ function titles(received: readonly Received[]): string[] {
   return received.map(({ body }) => JSON.parse(body).title);
 }
 
-suite('notifications of a daemon', () => {
+suite('notifications of a daemon', { concurrency: 4 }, () => {
   test('a link that dies and returns is told by webhook, program and mail; no secret shows', async (t) => {
     const setup = await setUp(t);
     const { url, received } = await startReceiver(t);
@@ -245,7 +245,7 @@ function titleId(received: Received | undefined): string {
   return JSON.parse(received?.body ?? '{}').id;
 }
 
-suite('linkhold notify --test', () => {
+suite('linkhold notify --test', { concurrency: true }, () => {
   const write = (t: TestContext, channels: string) => {
     const file = path.join(temporaryDirectory(t), 'f.yaml');
     writeFileSync(file, `notify:\n  rules: {}\n  channels:\n${channels}`);

@@ -136,7 +136,7 @@ async function runCase(rig: RelayRig, fault: string[], port: number, sights: Pro
   return happened;
 }
 
-suite('a relay that ends between any two system calls', () => {
+suite('a relay that ends between any two system calls', { concurrency: 2 }, () => {
   for (const [call, when, times] of CALLS) {
     test(`${when} ${call}`, { timeout: 180_000 }, async (t) => {
       const { port: server, sights } = await serve(t);

@@ -126,7 +126,7 @@ async function firstWords(socket: net.Socket): Promise<string> {
 const dead = { path: 'dead', address: '127.0.0.1', port: 1, share: 1 };
 
 for (const kind of ['splice', 'streams']) {
-  suite(`a relay by ${kind}`, { timeout: 60_000 }, () => {
+  suite(`a relay by ${kind}`, { concurrency: 4, timeout: 60_000 }, () => {
     test('4 MiB go through unchanged in both directions', async (t) => {
       const target = await serve(t, (socket) => socket.pipe(socket));
       const { connect } = await run(t, kind, { targets: [target] });
@@ -329,7 +329,7 @@ function residentKib(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
-suite('what only the splicing relay has', { timeout: 60_000 }, () => {
+suite('what only the splicing relay has', { concurrency: 4, timeout: 60_000 }, () => {
   test('beyond maxFlows clients wait until there is room', async (t) => {
     const target = await greeter(t, 'hello');
     const { connect } = await run(t, 'splice', { targets: [target], maxFlows: 1 });

@@ -68,7 +68,7 @@ async function pictured(base: string): Promise<{ links: Map<string, Row>; group:
   return { links: new Map(items.map((row) => [row.name, row])), group };
 }
 
-suite('a daemon remembers', { timeout: 60_000 }, () => {
+suite('a daemon remembers', { concurrency: true, timeout: 60_000 }, () => {
   test('kill -9 right after drain: drained, the path in use, since and why are the same; ids rise', async (t) => {
     const { file, directory } = await configuration(t);
     const stateDir = path.join(directory, 'state');

@@ -100,7 +100,7 @@ function alive(pid: number): boolean {
   }
 }
 
-suite('a relayed connection outlives', { skip: ffiMissing() ?? false }, () => {
+suite('a relayed connection outlives', { skip: ffiMissing() ?? false, concurrency: true }, () => {
   test('an upgrade of the daemon and of the relay, in the same process', async (t) => {
     const { api, args, directory, relay } = await rig(t);
     const daemon = await start(t, args);

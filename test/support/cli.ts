@@ -19,7 +19,7 @@ const LAUNCHER = path.join(ROOT, 'bin', 'linkhold');
 /** Node's own cache of compiled modules halves the time each process takes to start. */
 const COMPILE_CACHE = path.join(ROOT, 'node_modules', '.cache', 'linkhold-compile');
 /** Long enough for a process to start on a busy machine; only a test that fails waits so long. */
-const BOUND_MS = 15_000;
+const BOUND_MS = 30_000;
 
 /** What would change a command's behaviour if the caller happened to have it set. */
 const SCRUBBED = ['LINKHOLD_KEY', 'LINKHOLD_TOKEN', 'NO_COLOR', 'FORCE_COLOR', 'NODE_TEST_CONTEXT'];

@@ -42,6 +42,8 @@ export interface Told {
 export interface DaemonRigOptions {
   /** Links a, b, c … by `beat://`, each with a peer in this process. */
   readonly links: number;
+  /** Default: dead after 300 ms, which a busy machine may take to answer. */
+  readonly timing?: string;
   /** More of the configuration. */
   readonly more?: string;
   /** Default: a new directory that goes with the test. */
@@ -95,7 +97,8 @@ export class DaemonRig {
   /** The group `g` has the first two links as its paths. */
   static async create(t: TestContext, options: DaemonRigOptions): Promise<DaemonRig> {
     const directory = temporaryDirectory(t);
-    const { links, more = '', stateDir = path.join(directory, 'state') } = options;
+    const { links, more = '', timing = TIMING } = options;
+    const { stateDir = path.join(directory, 'state') } = options;
     mkdirSync(stateDir, { recursive: true });
     const peers = new Map<string, Peer>();
     const lines = ['links:'];
@@ -105,7 +108,7 @@ export class DaemonRig {
       const port = await peer.start();
       t.after(() => peer.close());
       peers.set(name, peer);
-      lines.push(`  ${name}: { url: "beat://127.0.0.1:${port}?key=${KEY}", ${TIMING} }`);
+      lines.push(`  ${name}: { url: "beat://127.0.0.1:${port}?key=${KEY}", ${timing} }`);
     }
     lines.push(
       'groups:',
