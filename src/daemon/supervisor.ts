@@ -119,6 +119,10 @@ export class Supervisor {
     return this.#tags.get(link) ?? [];
   }
 
+  groupStatus(name: string): GroupStatus | undefined {
+    return this.#groups.get(name)?.status();
+  }
+
   groupStatuses(): GroupStatus[] {
     return [...this.#groups.values()].map((group) => group.status());
   }
@@ -259,7 +263,7 @@ export class Supervisor {
 
   /** Those that carry come first, by their shares; then those that would do, by rank. */
   #relayPaths(name: string): RelayPath[] {
-    const rows = this.#groups.get(name)?.status().paths ?? [];
+    const rows = this.groupStatus(name)?.paths ?? [];
     const targets = this.#targets.get(name);
     return rows
       .filter(({ share, state, drained }) => share > 0 || (state === 'up' && !drained))
@@ -277,7 +281,7 @@ export class Supervisor {
   }
 
   #pathInUse(group: string): PathInUse | undefined {
-    const status = this.#groups.get(group)?.status();
+    const status = this.groupStatus(group);
     if (status === undefined) return undefined;
     const { active, why, paths } = status;
     const up = paths.some((path) => path.link === active && path.state === 'up');
