@@ -27,7 +27,7 @@ export interface RunFlags {
 
 /**
  * V8 lets its memory grow to several times of what is in use before it looks for garbage. That is for
- * programs that end: a daemon collects at a third more, which costs it less than a tenth of its time.
+ * programs that end: a daemon's pages would leave twice its size. It collects at a third more.
  */
 const COLLECT_SOONER = '--heap-growing-percent=30';
 const ANSWERED_MS = 100;
