@@ -57,7 +57,7 @@ function emitLibrary(): void {
 async function bundleCommand(): Promise<Metafile> {
   const { metafile } = await build({
     absWorkingDir: ROOT,
-    entryPoints: ['src/cli/main.ts', 'src/relay/relay-process.ts'],
+    entryPoints: ['src/cli/main.ts', 'src/daemon/config-process.ts', 'src/relay/relay-process.ts'],
     outdir: CLI,
     entryNames: '[name]',
     chunkNames: '[name]-[hash]',

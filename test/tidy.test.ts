@@ -24,6 +24,7 @@ const PURE = ['time', 'wire', 'keepalive', 'path'];
 const ENTRIES = [
   'src/index.ts',
   'src/cli/main.ts',
+  'src/daemon/config-process.ts',
   'src/relay/relay-process.ts',
   'web/main.tsx',
   'web/build.ts',

@@ -15,7 +15,7 @@ import { buildApi } from './api/api.ts';
 import type { TlsFiles } from './api/context.ts';
 import { ApiGuard } from './api/guard.ts';
 import { checkTls, renewTls } from './api/server.ts';
-import { loadConfig } from './config.ts';
+import { readConfig } from './config-reader.ts';
 import type { Config } from './config-schema.ts';
 import { EventLog } from './event-log.ts';
 import { LoopWatch } from './loop-watch.ts';
@@ -83,7 +83,7 @@ export class Daemon {
    * `SystemError`; nothing runs then.
    */
   async start(): Promise<void> {
-    const config = loadConfig(this.#options.file);
+    const config = await readConfig(this.#options.file);
     this.#openStore();
     try {
       await this.#openApi();
@@ -111,7 +111,7 @@ export class Daemon {
     const run = async () => {
       if (this.#stopping) return;
       const tls = this.#readTls();
-      await this.#apply(loadConfig(this.#options.file));
+      await this.#apply(await readConfig(this.#options.file));
       if (tls !== undefined && this.#api !== undefined) renewTls(this.#api.server, tls);
     };
     const result = this.#reloading.then(run);
@@ -140,8 +140,8 @@ export class Daemon {
    * Asks for another program in the place of this one, which must be able to run: throws `UsageError`
    * for a bad file, and `SystemError` (`ENOSYS`) where a process cannot be replaced.
    */
-  upgrade(): void {
-    loadConfig(this.#options.file);
+  async upgrade(): Promise<void> {
+    await readConfig(this.#options.file);
     if (typeof process.execve !== 'function') {
       throw new SystemError('ENOSYS', 'this Node cannot replace a process; restart the daemon');
     }

@@ -85,6 +85,11 @@ export class EventLog extends EventEmitter<{ event: [LoggedEvent] }> {
     this.#keeper = keeper;
   }
 
+  /** How many events are still to be kept. Rises while they come faster than that, or the keeper is ill. */
+  get unkept(): number {
+    return this.#keeper === undefined ? 0 : this.#held.length;
+  }
+
   append(event: StateEvent | NoteEvent | SwitchEvent | PlainNote): void {
     this.#lastId = Math.max(this.#lastId, this.#keeper?.lastId ?? 0) + 1;
     const logged: LoggedEvent = { id: this.#lastId, ...event };

@@ -18,6 +18,7 @@ import { Protector } from './protector.ts';
 import { type RelayPath, type RelayStatus, Relays } from './relays.ts';
 import type { PathInUse, RouteStatus } from './route-runner.ts';
 import { Routes } from './routes.ts';
+import { inSlices } from './slices.ts';
 
 /** What is known from before, and who is to watch. */
 export interface Memory {
@@ -81,7 +82,7 @@ export class Supervisor {
     this.#targets = new Map(
       Object.keys(next.groups).map((name) => [name, pathTargets(next, name)]),
     );
-    failures.push(...this.#applyLinks(now, next), ...this.#routes.apply(next));
+    failures.push(...(await this.#applyLinks(now, next)), ...this.#routes.apply(next));
     failures.push(...(await this.#relays.apply(next)));
     if (!isDeepStrictEqual(now.protect, next.protect)) {
       const { notes, failures: refused } = this.#protector.apply(next);
@@ -118,6 +119,10 @@ export class Supervisor {
     return this.#tags.get(link) ?? [];
   }
 
+  groupStatus(name: string): GroupStatus | undefined {
+    return this.#groups.get(name)?.status();
+  }
+
   groupStatuses(): GroupStatus[] {
     return [...this.#groups.values()].map((group) => group.status());
   }
@@ -140,37 +145,41 @@ export class Supervisor {
     running.delete(name);
   }
 
-  /** Links and groups change in one turn, so that relays always find a path to take. */
-  #applyLinks(now: Config, next: Config): Error[] {
+  /**
+   * What was there changes in one turn, links and their groups, so that relays always find a path to
+   * take. What is new comes in slices: links before anything that refers to them, groups after.
+   */
+  async #applyLinks(now: Config, next: Config): Promise<Error[]> {
     const failures: Error[] = [];
-    const inUse = new Map(this.pathsInUse());
-    for (const name of this.#staleGroups(now, next)) this.#stop(this.#groups, name);
-    const drained = this.links().filter(({ state }) => state === 'drained');
-    const stayOut = new Set(drained.map(({ name }) => name));
-    for (const name of changed(now.links, next.links)) this.#stop(this.#links, name);
-    for (const name of Object.keys(next.links)) {
-      if (this.#links.has(name)) continue;
+    const startLink = (name: string, drained = false) => {
       try {
-        this.#startLink(name, next, stayOut.has(name));
+        this.#startLink(name, next, drained);
       } catch (error) {
         failures.push(error as Error);
       }
-    }
-    for (const name of Object.keys(next.groups)) {
-      if (this.#groups.has(name)) continue;
-      this.#startGroup(name, next, inUse.get(name) ?? this.#inUseBefore(name, next));
-    }
-    return failures;
-  }
+    };
+    const startGroup = (name: string, before = this.#inUseBefore(name, next)) =>
+      this.#startGroup(name, next, before);
+    const stale = changed(now.links, next.links);
+    const running = new Set(stale.filter((name) => this.#links.has(name)));
+    const added = Object.keys(next.links).filter((name) => !this.#links.has(name));
+    await inSlices(added, (name) => startLink(name));
 
-  /** A group lives on over a reload only if neither it nor any of its links changed. */
-  #staleGroups(now: Config, next: Config): string[] {
-    const links = new Set(changed(now.links, next.links));
-    const stale = new Set(changed(now.groups, next.groups));
-    for (const [name, { paths }] of Object.entries(now.groups)) {
-      if (paths.some((path) => linksOf(path).some((link) => links.has(link)))) stale.add(name);
+    const inUse = new Map(this.pathsInUse());
+    const groups = staleGroups(now, next, new Set(stale));
+    for (const name of groups) this.#stop(this.#groups, name);
+    for (const name of running) {
+      const drained = this.#links.get(name)?.state === 'drained';
+      this.#stop(this.#links, name);
+      if (Object.hasOwn(next.links, name)) startLink(name, drained);
     }
-    return [...stale];
+    for (const name of groups) {
+      if (Object.hasOwn(next.groups, name)) startGroup(name, inUse.get(name));
+    }
+
+    const fresh = Object.keys(next.groups).filter((name) => !this.#groups.has(name));
+    await inSlices(fresh, (name) => startGroup(name));
+    return failures;
   }
 
   /** Where traffic goes by the kernel's routes counts before what a daemon before this one knew. */
@@ -254,7 +263,7 @@ export class Supervisor {
 
   /** Those that carry come first, by their shares; then those that would do, by rank. */
   #relayPaths(name: string): RelayPath[] {
-    const rows = this.#groups.get(name)?.status().paths ?? [];
+    const rows = this.groupStatus(name)?.paths ?? [];
     const targets = this.#targets.get(name);
     return rows
       .filter(({ share, state, drained }) => share > 0 || (state === 'up' && !drained))
@@ -272,7 +281,7 @@ export class Supervisor {
   }
 
   #pathInUse(group: string): PathInUse | undefined {
-    const status = this.#groups.get(group)?.status();
+    const status = this.groupStatus(group);
     if (status === undefined) return undefined;
     const { active, why, paths } = status;
     const up = paths.some((path) => path.link === active && path.state === 'up');
@@ -286,6 +295,15 @@ export class Supervisor {
   #note(text: string): void {
     this.#log.append({ at: new Date().toISOString(), type: 'note', text });
   }
+}
+
+/** A group lives on over a reload only if neither it nor any of its links changed. */
+function staleGroups(now: Config, next: Config, links: ReadonlySet<string>): Iterable<string> {
+  const stale = new Set(changed(now.groups, next.groups));
+  for (const [name, { paths }] of Object.entries(now.groups)) {
+    if (paths.some((path) => linksOf(path).some((link) => links.has(link)))) stale.add(name);
+  }
+  return stale;
 }
 
 /** Tags change nothing of what runs. */

@@ -67,7 +67,7 @@ export async function apiRig(t: TestContext, options: ApiRigOptions = {}): Promi
     statusPage,
     tls,
     troubles,
-    upgrade: () => undefined,
+    upgrade: async () => undefined,
     reload: options.reload ?? (async () => undefined),
   });
   t.after(async () => {

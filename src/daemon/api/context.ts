@@ -24,7 +24,7 @@ export interface ApiContext {
   /** Reads the configuration file anew. Throws `UsageError` and changes nothing then. */
   reload(): Promise<void>;
   /** Has the program replaced by the one on the disk. Throws, and changes nothing then. */
-  upgrade(): void;
+  upgrade(): Promise<void>;
 }
 
 /** A certificate with its chain, and its key. */

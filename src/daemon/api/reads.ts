@@ -116,7 +116,7 @@ function pathReads({ supervisor }: ApiContext): Endpoint[] {
       answer: groupRow,
       problems: [404],
       run: ({ name }) => {
-        const group = supervisor.groupStatuses().find((one) => one.name === name);
+        const group = supervisor.groupStatus(name);
         if (group === undefined) throw new ProblemError(404, `there is no group ${quote(name)}`);
         return group;
       },

@@ -45,8 +45,8 @@ export function writes({ supervisor, reload, upgrade }: ApiContext): Endpoint[] 
     path: '/api/v1/upgrade',
     summary: 'Replaces the daemon by the program on the disk; relayed connections go on.',
     answer: z.object({ upgrading: z.literal(true) }),
-    run: () => {
-      upgrade();
+    run: async () => {
+      await upgrade();
       return { upgrading: true as const };
     },
   });

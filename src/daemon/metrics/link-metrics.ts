@@ -100,7 +100,7 @@ export class LinkMetrics {
     const links = this.#supervisor.links();
     const single = links.length <= MOST_SINGLE_LINKS;
     if (single !== this.#single) this.#restart(single);
-    this.#forgetAllBut(links);
+    this.#forgetGone();
     for (const gauge of [this.#state, this.#bound, this.#silence]) gauge.reset();
     const totals: Totals = { kinds: new Map(), tags: new Map(), worst: new Map() };
     for (let index = 0; index < links.length; index += AT_ONCE) {
@@ -125,13 +125,12 @@ export class LinkMetrics {
   }
 
   /** A link made anew under its name goes on with that name's figures. */
-  #forgetAllBut(links: readonly Link[]): void {
-    const present = new Set(links);
-    const names = new Set(links.map(({ name }) => name));
+  #forgetGone(): void {
     for (const [link, { labels }] of this.#followed) {
-      if (present.has(link)) continue;
+      const present = this.#supervisor.link(link.name);
+      if (present === link) continue;
       this.#unfollow(link);
-      if (!this.#single || names.has(link.name)) continue;
+      if (!this.#single || present !== undefined) continue;
       for (const metric of [this.#probes, this.#losses, this.#roundTrip]) metric.remove(labels);
     }
   }

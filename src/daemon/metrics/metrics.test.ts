@@ -36,6 +36,9 @@ function rig(t: TestContext, wrong: readonly string[] = []) {
   } as const;
   const relays: RelayStatus[] = [{ ...relay, flows: { a: 3 }, accepted: 7, refused: 1 }];
   t.mock.method(supervisor, 'links', () => shown.links);
+  t.mock.method(supervisor, 'link', (name: string) =>
+    shown.links.find((link) => link.name === name),
+  );
   t.mock.method(supervisor, 'groupStatuses', () => shown.groups);
   t.mock.method(supervisor, 'relayStatuses', () => relays);
   t.mock.method(supervisor, 'tagsOf', (name: string) => (name === 'a' ? ['eu'] : []));

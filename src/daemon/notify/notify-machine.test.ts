@@ -227,6 +227,30 @@ suite('what a rule tells', () => {
     );
   });
 
+  test('2,000 links are looked at and told of 500 at a time, and others have their turn', () => {
+    const names = Array.from({ length: 2_000 }, (_, index) => `l${index}`);
+    const rig = new Rig({ links: names }).enter('up', ...names).enter('down', ...names);
+    const waited = () => rig.machine.pollTimeout();
+    rig.sleep(10 * SECOND);
+    for (let more = 0; more < 3; more += 1) {
+      assert.equal(waited(), rig.now, 'more of them are due');
+      rig.sleep(0);
+    }
+    assert.equal(waited(), 20 * SECOND);
+    rig.sleep(10 * SECOND);
+    for (let told = 1; told < 4; told += 1) {
+      assert.equal(rig.outputs.length, told);
+      assert.equal(waited(), rig.now, 'the rest is to be told');
+      // The turns of others are long, which is no gap in what was observed.
+      rig.sleep(4 * SECOND);
+    }
+    assert.deepEqual(
+      rig.outputs.map(({ notices }) => notices.length),
+      [500, 500, 500, 500],
+    );
+    assert.equal(waited(), undefined);
+  });
+
   test('a drained link tells nothing, a gap tells nothing, and what was told stays open', () => {
     const rig = new Rig().enter('up', 'a', 'b').enter('down', 'a').pass(MINUTE);
     rig.enter('drained', 'a', 'b').pass(MINUTE).enter('down', 'a').pass(MINUTE);

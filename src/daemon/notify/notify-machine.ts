@@ -26,7 +26,7 @@ export class NotifyMachine {
 
   constructor({ links, groups, rules }: NotifyConfig, now: Instant) {
     this.#picture = new Picture(links, groups, now);
-    this.#rules = rules.map((rule) => new Rule(rule, this.#picture.things.values(), now));
+    this.#rules = rules.map((rule) => new Rule(rule, this.#picture.things, now));
     this.#settle(now);
   }
 
@@ -50,6 +50,10 @@ export class NotifyMachine {
   /** Input: the clock reached `now`. Early or repeated calls do nothing. */
   handleTimeout(now: Instant): void {
     this.#noticeGap(now);
+    for (const rule of this.#rules) {
+      const output = rule.handleTimeout(now);
+      if (output !== undefined) this.#outputs.push(output);
+    }
     this.#settle(now);
   }
 
@@ -68,11 +72,10 @@ export class NotifyMachine {
     for (const rule of this.#rules) rule.handleGap(now);
   }
 
+  /** Nobody is late for what is left over for the next call. */
   #settle(now: Instant): void {
     this.#deadline = undefined;
-    for (const rule of this.#rules) {
-      this.#outputs.push(...rule.handleTimeout(now));
-      this.#deadline = earliest(this.#deadline, rule.deadline);
-    }
+    for (const rule of this.#rules) this.#deadline = earliest(this.#deadline, rule.deadline);
+    if (this.#deadline !== undefined) this.#deadline = Math.max(this.#deadline, now);
   }
 }

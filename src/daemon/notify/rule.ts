@@ -58,7 +58,9 @@ export interface RuleOutput {
 /** So many facts a message at most; what is more goes by the next. */
 const MOST_NOTICES = 500;
 const MOST_NAMES = 100;
-const NEVER: Memory = { told: { troubles: {} }, agoMs: 0 };
+/** Things looked at before others have their turn: some milliseconds. */
+const AT_ONCE = 500;
+const NOTHING: Told = { troubles: {} };
 
 interface Entry extends Waiter {
   readonly thing: Thing;
@@ -72,8 +74,27 @@ interface Want {
   readonly reminder?: true;
 }
 
+interface Fact {
+  readonly notice: Notice | undefined;
+  readonly key: string;
+  readonly told: Told | undefined;
+}
+
+/** A message in the making, a part at a time. */
+interface Telling {
+  readonly due: readonly Entry[];
+  /** How many of them have been looked at. */
+  seen: number;
+  /** What goes by the next parts. */
+  readonly facts: Fact[];
+  incident: string | undefined;
+  /** Told when everything else has been. */
+  readonly closed: string[];
+}
+
 export class Rule {
   readonly #config: RuleConfig;
+  /** Every group, and the links of which something was or is to be told: healthy ones cost nothing. */
   readonly #entries = new Map<Thing, Entry>();
   readonly #waiting = new Deadlines<Entry>();
   readonly #batch = new Set<Entry>();
@@ -82,45 +103,37 @@ export class Rule {
   /** How many things each incident still holds. */
   readonly #incidents = new Map<string, number>();
   #flushAt: Instant | undefined;
+  #telling: Telling | undefined;
   #wasQuiet = false;
   #observedSince: Instant;
 
-  constructor(config: RuleConfig, things: Iterable<Thing>, now: Instant) {
+  constructor(config: RuleConfig, things: ReadonlyMap<string, Thing>, now: Instant) {
     this.#config = config;
     this.#observedSince = now;
-    const unknown = new Map(config.memory);
-    for (const thing of things) {
-      if (!config.covers(thing)) continue;
-      const { told, agoMs } = unknown.get(thing.key) ?? NEVER;
-      unknown.delete(thing.key);
-      const path = told.path ?? thing.active;
-      const entry = {
-        thing,
-        told: thing.of === 'link' ? told : { ...told, path },
-        toldAt: now - agoMs,
-        deadline: 0,
-        slot: -1,
-      };
-      this.#entries.set(thing, entry);
+    for (const [key, { told, agoMs }] of config.memory) {
+      const thing = things.get(key);
       this.#count(told.incident, 1);
-      this.#arm(entry, now);
-    }
-    for (const [key, { told }] of unknown) {
-      this.#gone.set(key, told);
-      this.#count(told.incident, 1);
+      if (thing === undefined || !config.covers(thing)) this.#gone.set(key, told);
+      else this.#enter(thing, told, now - agoMs);
     }
     if (this.#gone.size > 0) this.#flushAt = now + config.groupWaitMs;
+    for (const thing of things.values()) this.handleChange(thing, now);
   }
 
-  /** When to call `handleTimeout` next. */
+  /** When to call `handleTimeout` next; it may have passed, where there was too much for one call. */
   get deadline(): Instant | undefined {
+    if (this.#telling !== undefined) return Number.NEGATIVE_INFINITY;
     return earliest(this.#flushAt, this.#waiting.first()?.deadline);
   }
 
   /** Input: this thing, or what it lies behind, is not what it was. */
   handleChange(thing: Thing, now: Instant): void {
-    const entry = this.#entries.get(thing);
-    if (entry !== undefined) this.#arm(entry, now);
+    let entry = this.#entries.get(thing);
+    if (entry === undefined) {
+      if (isWell(thing, now) || !this.#config.covers(thing)) return;
+      entry = this.#enter(thing, NOTHING, now);
+    }
+    this.#arm(entry, now);
   }
 
   /** Input: nobody observed until now. */
@@ -128,25 +141,37 @@ export class Rule {
     this.#observedSince = now;
   }
 
-  /** Input: the clock reached `now`. Output: what is to be told. */
-  handleTimeout(now: Instant): RuleOutput[] {
-    for (;;) {
+  /** Input: the clock reached `now`. Output: a part of what is to be told. */
+  handleTimeout(now: Instant): RuleOutput | undefined {
+    for (let looked = 0; looked < AT_ONCE; looked += 1) {
       const entry = this.#waiting.first();
       if (entry === undefined || entry.deadline > now) break;
       this.#waiting.remove(entry);
       this.#arm(entry, now);
     }
-    if (this.#flushAt === undefined || now < this.#flushAt) return [];
-    const quiet = this.#config.quietUntil(now);
-    if (quiet !== undefined) {
+    if (this.#telling === undefined) this.#begin(now);
+    return this.#telling === undefined ? undefined : this.#tellPart(this.#telling, now);
+  }
+
+  /** Begins a message, if its time has come and it is not quiet. */
+  #begin(now: Instant): void {
+    if (this.#flushAt === undefined || now < this.#flushAt) return;
+    this.#flushAt = this.#config.quietUntil(now);
+    if (this.#flushAt !== undefined) {
       this.#wasQuiet = true;
-      this.#flushAt = quiet;
-      return [];
+      return;
     }
-    this.#flushAt = undefined;
-    const outputs = this.#flush(now);
-    this.#wasQuiet = false;
-    return outputs;
+    const due = [...this.#batch];
+    this.#batch.clear();
+    this.#telling = { due, seen: 0, facts: [], incident: undefined, closed: [] };
+  }
+
+  #enter(thing: Thing, told: Told, toldAt: Instant): Entry {
+    const path = told.path ?? thing.active;
+    const all = thing.of === 'link' ? told : { ...told, path };
+    const entry = { thing, told: all, toldAt, deadline: 0, slot: -1 };
+    this.#entries.set(thing, entry);
+    return entry;
   }
 
   /** Lets an entry wait for what it wants first, or puts it in the batch if that is due. */
@@ -200,53 +225,64 @@ export class Rule {
       uplink !== undefined &&
       uplink !== thing &&
       this.#config.on.has('down') &&
-      this.#entries.has(uplink) &&
-      (uplink.state === 'down' || (uplink.state === 'suspect' && thing.state === 'down'));
+      (uplink.state === 'down' || (uplink.state === 'suspect' && thing.state === 'down')) &&
+      this.#config.covers(uplink);
     if (thing.of === 'link') return [...thing.behind].some(explains) && !isLoop(thing);
     return thing.state === 'down' && thing.paths.every(({ behind }) => explains(behind));
   }
 
-  #flush(now: Instant): RuleOutput[] {
-    const due = [...this.#batch];
-    this.#batch.clear();
-    const facts: { notice: Notice | undefined; key: string; told: Told | undefined }[] = [];
-    const closed: string[] = [];
-    const close = (incident: string | undefined) => {
-      if (this.#count(incident, -1) === 0 && incident !== undefined) closed.push(incident);
-    };
-    let incident: string | undefined;
-    for (const entry of due) {
-      for (const want of this.#wants(entry, now)) {
-        if (want.at > now) continue;
-        const { thing } = entry;
-        incident ??= `${this.#config.name}/${thing.key}@${thing.news.at}`.slice(0, 255);
-        const before = entry.told;
-        const notice = this.#tell(entry, want, incident, now);
-        if (before.incident === undefined) this.#count(entry.told.incident, 1);
-        if (want.kind === 'back') close(before.incident);
-        const isTold = want.kind !== 'back' || this.#config.on.has('back');
-        facts.push({ notice: isTold ? notice : undefined, key: thing.key, told: entry.told });
+  /** The next part, or `undefined` where nothing of what was looked at is so any more. */
+  #tellPart(telling: Telling, now: Instant): RuleOutput | undefined {
+    const { due, facts, closed } = telling;
+    if (facts.length < MOST_NOTICES) {
+      for (const entry of due.slice(telling.seen, telling.seen + AT_ONCE)) {
+        this.#tellOf(entry, telling, now);
+        this.#arm(entry, now);
       }
-      this.#arm(entry, now);
+      telling.seen += AT_ONCE;
     }
+    if (telling.seen >= due.length) this.#tellGone(telling);
+    const part = facts.splice(0, MOST_NOTICES);
+    const isLast = telling.seen >= due.length && facts.length === 0;
+    const afterQuiet = this.#wasQuiet;
+    if (isLast) {
+      this.#telling = undefined;
+      this.#wasQuiet = false;
+    }
+    if (part.length === 0 && closed.length === 0) return undefined;
+    return {
+      rule: this.#config.name,
+      notices: part.flatMap(({ notice }) => notice ?? []),
+      closed: isLast ? closed : [],
+      afterQuiet,
+      memory: part.map(({ key, told }) => [key, isOver(told) ? undefined : told]),
+    };
+  }
+
+  #tellOf(entry: Entry, telling: Telling, now: Instant): void {
+    const { thing } = entry;
+    for (const want of this.#wants(entry, now)) {
+      if (want.at > now) continue;
+      telling.incident ??= `${this.#config.name}/${thing.key}@${thing.news.at}`.slice(0, 255);
+      const before = entry.told;
+      const notice = this.#tell(entry, want, telling.incident, now);
+      if (before.incident === undefined) this.#count(entry.told.incident, 1);
+      if (want.kind === 'back') this.#close(before.incident, telling);
+      const isTold = want.kind !== 'back' || this.#config.on.has('back');
+      telling.facts.push({ notice: isTold ? notice : undefined, key: thing.key, told: entry.told });
+    }
+  }
+
+  #tellGone(telling: Telling): void {
     for (const [key, told] of this.#gone) {
-      close(told.incident);
-      facts.push({ notice: this.#farewell(key, told), key, told: undefined });
+      this.#close(told.incident, telling);
+      telling.facts.push({ notice: this.#farewell(key, told), key, told: undefined });
     }
     this.#gone.clear();
-    const outputs: RuleOutput[] = [];
-    for (let from = 0; from < facts.length; from += MOST_NOTICES) {
-      const part = facts.slice(from, from + MOST_NOTICES);
-      outputs.push({
-        rule: this.#config.name,
-        notices: part.flatMap(({ notice }) => notice ?? []),
-        // What is closed is told when everything else has been.
-        closed: from + MOST_NOTICES >= facts.length ? closed : [],
-        afterQuiet: this.#wasQuiet,
-        memory: part.map(({ key, told }) => [key, isOver(told) ? undefined : told]),
-      });
-    }
-    return outputs;
+  }
+
+  #close(incident: string | undefined, { closed }: Telling): void {
+    if (this.#count(incident, -1) === 0 && incident !== undefined) closed.push(incident);
   }
 
   /** The notice, and what is to be remembered of it. */
@@ -297,6 +333,12 @@ export class Rule {
     else this.#incidents.delete(incident);
     return count;
   }
+}
+
+/** A link of which there is nothing to tell, unless something was told of it before. */
+function isWell({ of, state, damping }: Thing, now: Instant): boolean {
+  if (of === 'group' || state === 'down' || state === 'suspect') return false;
+  return damping.flappingUntil(now) === undefined;
 }
 
 function isOver(told: Told | undefined): boolean {
