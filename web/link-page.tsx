@@ -19,6 +19,7 @@ import { LinkStory } from './story.tsx';
 import { useLive } from './use-live.ts';
 import {
   classOf,
+  learnedOf,
   lengthOf,
   percentOf,
   plural,
@@ -67,6 +68,7 @@ function Promises({ link }: { readonly link: LinkRow }): JSX.Element {
 
 function Details({ link }: { readonly link: LinkRow }): JSX.Element {
   const { url, kind, local, remote, tags, mptcp } = link;
+  const learned = learnedOf(link);
   return (
     <dl class="facts small">
       <Fact name="Address">
@@ -86,6 +88,13 @@ function Details({ link }: { readonly link: LinkRow }): JSX.Element {
       {mptcp !== undefined && (
         <Fact name="Multipath TCP">
           {mptcp.inUse ? plural(mptcp.subflows, 'subflow') : 'not in use: the peer has plain TCP'}
+        </Fact>
+      )}
+      {learned.length > 0 && (
+        <Fact name="Found out">
+          {learned.map((sentence) => (
+            <div key={sentence}>{sentence}</div>
+          ))}
         </Fact>
       )}
       {tags.length > 0 && (

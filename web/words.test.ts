@@ -3,11 +3,35 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import type { LoggedEvent } from '../src/daemon/event-log.ts';
 import { stretchesOf } from './carried.ts';
-import { commandFor, lengthOf, percentOf, proofOf, reasonOf, roundTripOf } from './words.ts';
+import {
+  commandFor,
+  learnedOf,
+  lengthOf,
+  percentOf,
+  proofOf,
+  reasonOf,
+  roundTripOf,
+} from './words.ts';
 
 const plain = (text: string | undefined) => text?.replaceAll('\u00a0', ' ');
 
 suite('words', () => {
+  test('what was learned is a sentence each, and nothing where nothing was', () => {
+    const learned = { idleTimeoutMs: 5_000, requestsPerConnection: 3 };
+    assert.deepEqual(learnedOf({ learned }).map(plain), [
+      'The server ends a connection that is idle for 5 s.',
+      'The server ends a connection after 3 requests.',
+    ]);
+    const timing = { pushedTimeMs: 60_000, pushedBeatMs: 10_000, requestsPerConnection: 1 };
+    assert.deepEqual(learnedOf({ learned: timing }).map(plain), [
+      'The server keeps no connection.',
+      'The server pushes its timing: a ping each 10 s, dead after 1 m.',
+    ]);
+    const asked = { localPort: 1_194, echoNeedsLogin: true, refusesNegotiate: true };
+    assert.equal(learnedOf({ learned: asked }).length, 3);
+    assert.deepEqual(learnedOf({}), []);
+  });
+
   for (const [ms, text] of [
     ...([
       [0, '0 ms'],

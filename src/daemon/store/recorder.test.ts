@@ -4,8 +4,9 @@ import os from 'node:os';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import type { LinkState } from '../../keepalive/keepalive.ts';
-import { Link } from '../../link/link.ts';
+import { type Learned, Link } from '../../link/link.ts';
 import { Recorder } from './recorder.ts';
+import { DatabaseSync } from './sqlite.ts';
 import { type Standing, Store } from './store.ts';
 
 const TIMING = { timeMs: 1e9, intervalMs: 1e9, probes: 3 };
@@ -22,6 +23,10 @@ class TestLink extends Link {
 
   hear(): void {
     this.feed((machine, now) => machine.handleReceived(now));
+  }
+
+  find(learned: Learned): void {
+    this.learn(learned);
   }
 
   fail(): void {
@@ -172,6 +177,37 @@ suite('the recorder', () => {
       ['b', 'up', false],
       ['c', 'up', false],
     ]);
+  });
+
+  test('what a link learned is kept within 10 s without any event, and not for another URL', (t) => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'));
+    const first = rig(t, directory);
+    const link = first.add('a');
+    link.find({ idleTimeoutMs: 5_000, localPort: 1_194 });
+    const from = performance.now();
+    for (let s = 1; s <= 12; s += 1) first.recorder.tick(from + s * 1_000, Date.now());
+    link.find({ localPort: undefined });
+    for (let s = 13; s <= 24; s += 1) first.recorder.tick(from + s * 1_000, Date.now());
+    // As after kill -9: nothing more is written.
+    const second = rig(t, directory);
+    assert.deepEqual(second.add('a').status().learned, { idleTimeoutMs: 5_000 });
+    const third = rig(t, directory);
+    assert.equal(third.add('a', 'test://other').status().learned, undefined);
+  });
+
+  test('what is no learned value in the file is not taken for one', (t) => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'));
+    const first = rig(t, directory);
+    for (const name of ['a', 'b']) first.add(name).drain();
+    const db = new DatabaseSync(first.store.file);
+    const named = (name: string) => `name = (SELECT id FROM names WHERE name = '${name}')`;
+    const learned = `json_set(body, '$.learned', json('{"localPort":"x"}'))`;
+    db.exec(`UPDATE links SET body = ${learned} WHERE ${named('a')}`);
+    db.exec(`UPDATE links SET body = json_set(body, '$.state', 'happy') WHERE ${named('b')}`);
+    db.close();
+    const second = rig(t, directory);
+    const [a, b] = [second.add('a'), second.add('b')];
+    assert.deepEqual([a.state, a.learned, b.state], ['drained', {}, 'unknown']);
   });
 
   test('what changed is offered until it is kept, and a group only when its path is another', (t) => {

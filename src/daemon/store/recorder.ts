@@ -87,6 +87,7 @@ export class Recorder implements StandingSource {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#working;
+    this.#keepStanding();
     this.#cut(performance.now());
     for (const { atMs, stats } of this.#minutes) this.#store.putMinuteNow(atMs, stats);
   }
@@ -114,7 +115,7 @@ export class Recorder implements StandingSource {
     const { name } = link;
     const before = this.#entries.get(name);
     const past = before === undefined ? this.#store.links.get(name) : pastOf(before.link);
-    if (past?.url === link.identity.url) link.recall(past.state, past.since);
+    if (past?.url === link.identity.url) link.recall(past);
     const now = performance.now();
     if (before !== undefined) count(before, now);
     const entry: Entry = {
@@ -135,6 +136,7 @@ export class Recorder implements StandingSource {
       entry.waits = false;
       entry.stats.roundTrips.record(rttMs);
     });
+    link.on('learned', () => this.#changed.add(name));
     link.on('state', ({ from, to }) => {
       count(entry, performance.now());
       entry.state = to;
@@ -153,6 +155,7 @@ export class Recorder implements StandingSource {
     if (now - this.#beatAt >= BEAT_MS) {
       this.#beatAt = now;
       this.#store.beat(false);
+      this.#keepStanding();
     }
     const minute = Math.floor(wallMs / MINUTE_MS);
     if (minute === this.#minute) return;
@@ -161,6 +164,11 @@ export class Recorder implements StandingSource {
     this.#working ??= this.#work().finally(() => {
       this.#working = undefined;
     });
+  }
+
+  /** What a link learned is kept with the next event, or without one. */
+  #keepStanding(): void {
+    if (this.#changed.size > 0) this.#store.keep([]);
   }
 
   /** Nobody watched from `from` to `to`. */
@@ -202,7 +210,7 @@ export class Recorder implements StandingSource {
 
 function pastOf(link: Link): LinkPast {
   const { state, since, reason, url } = link.status();
-  return { state, since, reason, url };
+  return { state, since, reason, url, learned: link.learned };
 }
 
 /** Adds the time since it was last counted to the state the link is in. */
