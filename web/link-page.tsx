@@ -196,7 +196,7 @@ export function LinkPage({ name }: { readonly name: string }): JSX.Element {
       <Past name={name} />
       <section aria-labelledby="events-head">
         <h2 id="events-head">What happened</h2>
-        <EventList of={name} />
+        <EventList key={name} of={name} />
       </section>
       <section aria-labelledby="details-head">
         <h2 id="details-head">Details</h2>

@@ -190,6 +190,31 @@ suite('the dashboard', { timeout: 120_000, skip: browserMissing }, () => {
     assert.equal(await rows.count(), 3);
   });
 
+  test('of 600 events the newest 50 are shown, then older ones, each once, and news on top', async (t) => {
+    const rig = await served(t, linksCalled('a'));
+    const at = new Date().toISOString();
+    const say = (text: string) => rig.log.append({ at, type: 'note', link: 'a', text });
+    for (let index = 1; index <= 600; index += 1) say(`event ${index}.`);
+    const { page } = await openPage(t, browser, `${rig.url}/links/a`);
+    const rows = page.locator('.events > li');
+    await rows.nth(49).waitFor();
+    assert.equal(await rows.count(), 50);
+    const older = page.getByRole('button', { name: 'Older events' });
+    await older.click();
+    await rows.nth(249).waitFor();
+    say('news.');
+    await rows.first().getByText('news.').waitFor();
+    assert.equal(await rows.count(), 251);
+    await older.click();
+    await rows.nth(450).waitFor();
+    await older.click();
+    await older.waitFor({ state: 'detached' });
+    const texts = (await rows.allInnerTexts()).map((row) => /(event \d+|news)\./.exec(row)?.[1]);
+    const told = texts.filter((text) => text !== undefined);
+    const all = Array.from({ length: 600 }, (_, index) => `event ${600 - index}`);
+    assert.deepEqual(told, ['news', ...all]);
+  });
+
   test('names, addresses, tags and events with markup are text', async (t) => {
     const evil = `<img src=x onerror="document.title='owned'">`;
     const { links = {} } = linksCalled(evil);

@@ -55,7 +55,7 @@ export class EventStream {
   /** Adds a reader; it gets everything after `since`, or what happens from now on. */
   open(out: ServerResponse, since: number | undefined): void {
     if (this.#readers.size === 0) this.#start();
-    const last = since ?? lastIdOf(this.#log);
+    const last = since ?? this.#log.lastId;
     const reader: Reader = { out, last, full: false, missedBeats: 0 };
     this.#readers.add(reader);
     out.on('drain', () => {
@@ -102,10 +102,14 @@ export class EventStream {
 
   /** Sends what the reader lacks, page by page, until it has all or takes no more. */
   #catchUp(reader: Reader): void {
-    while (!reader.full && reader.last !== lastIdOf(this.#log)) {
-      const { items } = this.#log.query({ since: reader.last, limit: PAGE });
+    while (!reader.full && reader.last !== this.#log.lastId) {
+      const since = reader.last;
+      const { items, isWhole } = this.#log.query({ since, limit: PAGE });
+      // Whoever asks has what waits told first, to this reader too.
+      if (reader.last !== since) continue;
       const last = items.at(-1)?.id;
-      if (last === undefined) return;
+      // What cannot be read now is not passed over: it comes once it can.
+      if (last === undefined || !isWhole) return;
       reader.last = last;
       this.#write(reader, items.map(frame).join(''));
     }
@@ -117,14 +121,12 @@ export class EventStream {
 
   #beat(): void {
     for (const reader of this.#readers) {
-      if (!reader.full) this.#write(reader, ':\n\n');
-      else if (++reader.missedBeats >= MOST_MISSED_BEATS) reader.out.destroy();
+      if (!reader.full) {
+        this.#write(reader, ':\n\n');
+        this.#catchUp(reader);
+      } else if (++reader.missedBeats >= MOST_MISSED_BEATS) reader.out.destroy();
     }
   }
-}
-
-function lastIdOf(log: EventLog): number {
-  return log.query({ limit: 1 }).items[0]?.id ?? 0;
 }
 
 function frame(event: LoggedEvent): string {

@@ -155,8 +155,8 @@ export class Store implements EventKeeper {
     return true;
   }
 
-  find(query: KeptQuery): LoggedEvent[] {
-    return this.#read((tables) => tables.events.find(query)) ?? [];
+  find(query: KeptQuery): LoggedEvent[] | undefined {
+    return this.#read((tables) => tables.events.find(query));
   }
 
   /** A sign of life, so that the next daemon knows when this one ended. */
