@@ -181,12 +181,13 @@ export abstract class Link extends EventEmitter<LinkEvents> {
   }
 
   /**
-   * Before `start`: how it stood when it was last watched. Drained, it stays drained; if the first
-   * thing observed is what it was, it has been so `since` then; and it knows what it had learned.
+   * How it stood when it was last watched: told before `start`, or later if it is known only then.
+   * Drained, it is drained; if the first thing observed is what it was, it has been so `since` then;
+   * and it knows what it had learned.
    */
   recall(before: LinkBefore): void {
-    this.#recalled = before;
-    this.#learned = { ...before.learned };
+    if (this.#state === 'unknown' || before.state === 'drained') this.#recalled = before;
+    this.#learned = { ...before.learned, ...this.#learned };
     if (before.state === 'drained') this.drain();
   }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
@@ -44,9 +44,13 @@ interface Rig {
   add(name: string, url?: string): TestLink;
 }
 
-function rig(t: TestContext, directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'))): Rig {
+function rig(
+  t: TestContext,
+  directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-')),
+  now: () => number = () => performance.now(),
+): Rig {
   const notes: string[] = [];
-  const store = new Store({ directory, note: (text) => notes.push(text) });
+  const store = new Store({ directory, note: (text) => notes.push(text), now });
   store.open();
   const links: TestLink[] = [];
   let flushes = 0;
@@ -177,6 +181,49 @@ suite('the recorder', () => {
       ['b', 'up', false],
       ['c', 'up', false],
     ]);
+  });
+
+  test('a memory that opens only later: drains and what was learned are taken up, decisions stand', (t) => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'));
+    const first = rig(t, directory);
+    const [, a, b] = ['other', 'a', 'b', 'c'].map((name) => first.add(name));
+    for (const link of first.links) link.hear();
+    a?.find({ localPort: 1_194 });
+    a?.drain();
+    b?.drain();
+    // As after kill -9, and the disk is not there.
+    const away = `${directory}-away`;
+    t.after(() => rmSync(away, { recursive: true, force: true }));
+    renameSync(directory, away);
+    const clock = { now: 0 };
+    const second = rig(t, directory, () => clock.now);
+    assert.match(second.store.trouble() ?? '', /cannot be opened or made/);
+    const [c, d, e] = ['a', 'b', 'c'].map((name) => second.add(name));
+    c?.hear();
+    d?.drain();
+    d?.resume();
+    const from = performance.now();
+    second.recorder.tick(from + 1_000, Date.now());
+    assert.deepEqual([c?.state, d?.state, e?.state], ['up', 'unknown', 'unknown']);
+    renameSync(away, directory);
+    clock.now += 5_000;
+    second.store.keep([]);
+    const peek = new Store({ directory, note: () => undefined });
+    peek.open();
+    assert.equal(peek.links.get('a')?.state, 'drained', 'not written over before it is taken up');
+    peek.close();
+    second.recorder.tick(from + 2_000, Date.now());
+    assert.deepEqual([c?.state, d?.state, e?.state], ['drained', 'unknown', 'unknown']);
+    assert.deepEqual(c?.learned, { localPort: 1_194 });
+    assert.equal(c?.status().since, a?.status().since);
+    assert(second.notes.some((text) => text.startsWith('nothing was observed since ')));
+    assert.equal(second.store.trouble(), undefined);
+    second.store.keep([]);
+    const third = new Store({ directory, note: () => undefined });
+    third.open();
+    const states = ['a', 'b', 'other'].map((name) => third.links.get(name)?.state);
+    assert.deepEqual(states, ['drained', 'unknown', 'up']);
+    third.close();
   });
 
   test('what a link learned is kept within 10 s without any event, and not for another URL', (t) => {

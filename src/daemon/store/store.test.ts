@@ -131,6 +131,25 @@ suite('the store', () => {
     store.close();
   });
 
+  test('a damaged file that cannot be put aside at the start is put aside once it can', (t) => {
+    const directory = tempDirectory(t);
+    writeFileSync(path.join(directory, 'linkhold.db'), 'no database at all, '.repeat(100));
+    const taken = path.join(directory, 'linkhold.db.corrupt-2026-11-22T12-00-00.000Z');
+    madeAnew(path.join(taken, 'full'));
+    const { store, notes, clock } = storeIn(directory);
+    store.open();
+    assert.match(store.trouble() ?? '', /linkhold\.db does not work .*; what happens is kept in/);
+    assert.equal(store.keep(events(1, 1)), false);
+    [clock.now, clock.wallMs] = [RETRY_MS, START + RETRY_MS];
+    assert.equal(store.keep(events(1, 1)), true);
+    assert.equal(store.trouble(), undefined);
+    assert.deepEqual(
+      notes.slice(1).map((note) => note.replace(/^.*linkhold\.db was/, 'was').slice(0, 12)),
+      ['was damaged ', 'the memory o'],
+    );
+    store.close();
+  });
+
   test('damaged while it runs: put aside once, and not again and again where a disk damages all', (t) => {
     const directory = tempDirectory(t);
     const { store, notes, clock } = storeIn(directory);
