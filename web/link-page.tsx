@@ -154,7 +154,11 @@ function Past({ name }: { readonly name: string }): JSX.Element {
           <Fact name="95 % faster than">{roundTripOf(total?.rttMs?.percentiles[95] ?? null)}</Fact>
           <Fact name="Probes lost">{total?.loss == null ? '–' : percentOf(total.loss)}</Fact>
         </dl>
-        <HistoryBar cells={bar} what={`${name}, the last ${span.words}`} />
+        <HistoryBar
+          cells={bar}
+          what={`${name}, the last ${span.words}`}
+          begins={series?.cells.map(({ at }) => at)}
+        />
         <SmokeChart series={series} fromMs={fromMs} toMs={toMs} words={span.words} />
         {spent !== undefined && (
           <p class="soft">

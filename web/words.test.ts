@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import type { LoggedEvent } from '../src/daemon/event-log.ts';
-import { stretchesOf } from './carried.ts';
+import { gapsOf, observedOf, stretchesOf } from './carried.ts';
 import {
   commandFor,
   learnedOf,
@@ -127,5 +127,52 @@ suite('who carried traffic', () => {
       'a 60-100 b is down',
     ]);
     assert.deepEqual(tell(moved(40, 'b', 'a')), ['b 10-40 ?', 'a 40-100 b is down']);
+  });
+
+  test('what nobody observed of any path is a gap; what one path knew is none', () => {
+    const [up, down, none] = [
+      [1, 0, 0, 0],
+      [0, 0, 0.6, 0],
+      [0.3, 0, 0, 0],
+    ] as const;
+    const bars = [
+      [none, none, up, none, none, up],
+      [none, none, none, down, none, up],
+    ];
+    const span = { fromMs: 0, toMs: 6_000_000 };
+    assert.deepEqual(gapsOf(bars, span), [
+      { fromMs: 0, toMs: 2_000_000 },
+      { fromMs: 4_000_000, toMs: 5_000_000 },
+    ]);
+    assert.deepEqual(gapsOf([], span), []);
+  });
+
+  test('the last two minutes may not be written yet, and are no gap; ten are', () => {
+    const [up, none] = [
+      [1, 0, 0, 0],
+      [0, 0, 0, 0],
+    ] as const;
+    const cells = (count: number) => [...Array(58).fill(up), ...Array(count).fill(none)];
+    const over = (count: number) => ({ fromMs: 0, toMs: (58 + count) * 60_000 });
+    assert.deepEqual(gapsOf([cells(2)], over(2)), []);
+    assert.equal(gapsOf([cells(10)], over(10)).length, 1);
+  });
+
+  test('a stretch with two gaps in it is three, and one within a gap is none', () => {
+    const stretch = (fromMs: number, toMs: number) => ({ path: 'a', fromMs, toMs, why: 'start' });
+    const gaps = [
+      { fromMs: 20, toMs: 30 },
+      { fromMs: 50, toMs: 60 },
+    ];
+    const left = observedOf([stretch(10, 100), stretch(22, 28), stretch(55, 70)], gaps);
+    assert.deepEqual(
+      left.map(({ fromMs, toMs }) => [fromMs, toMs]),
+      [
+        [10, 20],
+        [30, 50],
+        [60, 100],
+        [60, 70],
+      ],
+    );
   });
 });
