@@ -5,7 +5,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { LinkRow } from '../src/daemon/api/rows.ts';
-import type { BarCell, Series } from '../src/daemon/store/history.ts';
+import type { BarCell, Series, StateTimes } from '../src/daemon/store/history.ts';
 import { Action, DrainOrResume } from './actions.tsx';
 import { pathOf, withQuery } from './api.ts';
 import { EventList } from './events.tsx';
@@ -119,6 +119,21 @@ function barOf({ cells, stepMs }: Series, toMs: number): BarCell[] {
   });
 }
 
+const TIMES = [
+  ['up', 'up'],
+  ['suspect', 'in doubt'],
+  ['down', 'dead'],
+  ['drained', 'drained'],
+  ['notObserved', 'not observed'],
+] as const;
+
+/** How long it was in each state, those it was in. */
+function timesOf(spent: StateTimes): string {
+  const told = TIMES.filter(([key]) => spent[key] >= 1);
+  const text = told.map(([key, word]) => `${word} ${lengthOf(spent[key])}`).join(', ');
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 function Past({ name }: { readonly name: string }): JSX.Element {
   const [span, setSpan] = useState(SPANS[0]);
   const [minute, setMinute] = useState(() => Math.floor(Date.now() / MINUTE_MS));
@@ -160,12 +175,7 @@ function Past({ name }: { readonly name: string }): JSX.Element {
           begins={series?.cells.map(({ at }) => at)}
         />
         <SmokeChart series={series} fromMs={fromMs} toMs={toMs} words={span.words} />
-        {spent !== undefined && (
-          <p class="soft">
-            Up {lengthOf(spent.up)}, in doubt {lengthOf(spent.suspect)}, dead {lengthOf(spent.down)}
-            , drained {lengthOf(spent.drained)}, not observed {lengthOf(spent.notObserved)}.
-          </p>
-        )}
+        {spent !== undefined && <p class="soft">{timesOf(spent)}.</p>}
         <BarKey />
       </div>
     </section>
@@ -198,13 +208,13 @@ export function LinkPage({ name }: { readonly name: string }): JSX.Element {
       </p>
       <Promises link={link} />
       <Past name={name} />
-      <section aria-labelledby="events-head">
-        <h2 id="events-head">What happened</h2>
-        <EventList key={name} of={name} />
-      </section>
       <section aria-labelledby="details-head">
         <h2 id="details-head">Details</h2>
         <Details link={link} />
+      </section>
+      <section aria-labelledby="events-head">
+        <h2 id="events-head">What happened</h2>
+        <EventList key={name} of={name} />
       </section>
     </>
   );

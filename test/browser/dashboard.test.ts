@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, suite, type TestContext, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
 import type { Config } from '../../src/daemon/config-schema.ts';
+import { emptyStats } from '../../src/daemon/store/link-stats.ts';
 import { buildWeb } from '../../web/build.ts';
 import { type ApiRig, apiRig, linksCalled, TOKEN } from '../support/api-rig.ts';
 import {
@@ -188,6 +189,29 @@ suite('the dashboard', { timeout: 120_000, skip: browserMissing }, () => {
     await page.reload();
     await page.getByRole('link', { name: 'n001', exact: true }).waitFor();
     assert.equal(await rows.count(), 3);
+  });
+
+  test('what nobody observed is told as neither up nor down: in lanes of a group, and of each cell', async (t) => {
+    const config = await twoPaths();
+    const rig = await served(t, config('a', 'b'));
+    const minute = Math.floor(Date.now() / 60_000) * 60_000;
+    const up = { ...emptyStats(), stateMs: { up: 60_000, suspect: 0, down: 0, drained: 0 } };
+    for (const ago of [1, 2, 3, 4, 5, 31, 32, 33]) {
+      rig.store.putMinuteNow(minute - ago * 60_000, new Map([['a', up]]));
+    }
+    const { page } = await openPage(t, browser, `${rig.url}/groups/db`);
+    const gaps = page.locator('.lane .pointed');
+    await gaps.nth(3).waitFor({ state: 'attached' });
+    const told = await gaps.allTextContents();
+    assert.equal(told.length, 4, 'two gaps in each of two lanes');
+    for (const text of told) assert.match(text, /^Not observed from .* Neither up nor down\.$/);
+    await sees(page, 'not observed: neither up nor down');
+    await page.goto(`${rig.url}/links/a`);
+    const cells = page.locator('.bar .pointed');
+    await cells.nth(50).waitFor({ state: 'attached' });
+    const texts = (await cells.allTextContents()).map((text) => text.replaceAll(/\s/g, ' '));
+    assert.match(texts.at(-2) ?? '', /: up 100 %$/);
+    assert.match(texts.at(-10) ?? '', /: not observed 100 %$/);
   });
 
   test('of 600 events the newest 50 are shown, then older ones, each once, and news on top', async (t) => {

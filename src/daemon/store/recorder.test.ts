@@ -257,6 +257,28 @@ suite('the recorder', () => {
     assert.deepEqual([a.state, a.learned, b.state], ['drained', {}, 'unknown']);
   });
 
+  test('a link that left the configuration keeps its past, and is drained when it returns', async (t) => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'));
+    const first = rig(t, directory);
+    const gone = first.add('gone');
+    gone.hear();
+    gone.emit('reply', { at: '', link: 'gone', type: 'reply', rttMs: 7 });
+    gone.drain();
+    first.links.splice(0, 1);
+    gone.close();
+    await first.recorder.stop();
+    first.store.close();
+    // A daemon that knows nothing of it.
+    const second = rig(t, directory);
+    second.add('other').hear();
+    await second.recorder.stop();
+    assert.equal(await second.store.tidy(), true);
+    assert.equal(totalOf(second.store, 'gone').rttMs?.max, 7);
+    second.store.close();
+    const third = rig(t, directory);
+    assert.equal(third.add('gone').state, 'drained');
+  });
+
   test('what changed is offered until it is kept, and a group only when its path is another', (t) => {
     const { recorder, add } = rig(t);
     add('a').hear();
