@@ -43,6 +43,7 @@ export {
 export type { HoldOptions } from './link/http/hold-options.ts';
 export { type KeepAliveOptions, keepAlive } from './link/keep-alive.ts';
 export type {
+  Learned,
   Link,
   LinkClass,
   LinkEvent,

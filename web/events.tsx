@@ -3,18 +3,18 @@
  * @module
  */
 import type { JSX } from 'preact';
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import type { Page } from '../src/daemon/api/rows.ts';
 import type { LoggedEvent } from '../src/daemon/event-log.ts';
-import { withQuery } from './api.ts';
+import { ask, withQuery } from './api.ts';
 import { StateIcon } from './icons.tsx';
+import { NOTHING_SHOWN, withNewest, withOlder } from './paged.ts';
 import { Time } from './time.tsx';
 import { useLive } from './use-live.ts';
 import { lengthOf, reasonOf, STATES } from './words.ts';
 
-const FIRST = 50;
-const MORE = 20;
-const MOST = 10_000;
+const NEWEST = 50;
+const OLDER = 200;
 
 /** An event as one sentence, for reading and for hearing. */
 export function sentenceOf(event: LoggedEvent): string {
@@ -58,26 +58,44 @@ function Happened({ event }: { readonly event: LoggedEvent }): JSX.Element {
   );
 }
 
-/** All events of a link or a group. */
+/** All events of a link or a group, the newest first. Another one needs another list (`key`). */
 export function EventList({ of }: { readonly of: string }): JSX.Element {
-  const [limit, setLimit] = useState(FIRST);
-  const { data } = useLive<Page<LoggedEvent>>(withQuery('/api/v1/events', { link: of, limit }), {
+  const [shown, setShown] = useState(NOTHING_SHOWN);
+  const [asking, setAsking] = useState(false);
+  const newest = withQuery('/api/v1/events', { link: of, limit: NEWEST });
+  const { data } = useLive<Page<LoggedEvent>>(newest, {
     concerns: (event) => subjectOf(event) === of,
   });
-  const items = data?.items.toReversed() ?? [];
+  useEffect(() => {
+    if (data !== undefined) setShown((before) => withNewest(before, data.items, NEWEST));
+  }, [data]);
+  const showOlder = async () => {
+    setAsking(true);
+    const before = shown.items[0]?.id;
+    try {
+      const url = withQuery('/api/v1/events', { link: of, limit: OLDER, before });
+      const page = await ask<Page<LoggedEvent>>(url);
+      setShown((now) => (now.items[0]?.id === before ? withOlder(now, page) : now));
+    } catch {
+      // Who does not answer is told in the banner; the button stays.
+    }
+    setAsking(false);
+  };
   return (
     <>
-      {data !== undefined && items.length === 0 && <p class="soft">Nothing has happened yet.</p>}
-      <ol class="events">
-        {items.map((event) => (
+      {data !== undefined && data.items.length === 0 && (
+        <p class="soft">Nothing has happened yet.</p>
+      )}
+      <ol class="events" aria-busy={asking}>
+        {shown.items.toReversed().map((event) => (
           <li key={event.id}>
             <Time at={event.at} />
             <Happened event={event} />
           </li>
         ))}
       </ol>
-      {items.length === limit && limit < MOST && (
-        <button type="button" onClick={() => setLimit(Math.min(limit * MORE, MOST))}>
+      {shown.hasOlder && (
+        <button type="button" disabled={asking} onClick={() => void showOlder()}>
           Older events
         </button>
       )}

@@ -224,7 +224,7 @@ export function GroupPage({ name }: { readonly name: string }): JSX.Element {
       </section>
       <section aria-labelledby="events-head">
         <h2 id="events-head">What happened</h2>
-        <EventList of={name} />
+        <EventList key={name} of={name} />
       </section>
     </>
   );

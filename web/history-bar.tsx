@@ -5,6 +5,7 @@
  */
 import type { JSX } from 'preact';
 import type { BarCell } from '../src/daemon/store/history.ts';
+import { wallTime } from './time.tsx';
 import { percentOf } from './words.ts';
 
 const PARTS = ['up', 'suspect', 'down', 'drained'] as const;
@@ -55,14 +56,25 @@ function sentenceOf(what: string, cells: readonly BarCell[]): string {
   return `${what}: up ${percentOf(part)} of the time observed${others}`;
 }
 
-/** `what` says of which link and time, for those who hear it. */
-export function HistoryBar({
-  cells,
-  what,
-}: {
+/** One cell, for who points at it. */
+export function tellCell(cell: BarCell): string {
+  const parts = WORDS.map((word, index) => [word, cell[index] ?? 0] as const);
+  const observed = parts.reduce((sum, [, share]) => sum + share, 0);
+  const told = [...parts, ['not observed', 1 - observed] as const].filter(
+    ([, share]) => share > 0.0005,
+  );
+  return told.map(([word, share]) => `${word} ${percentOf(Math.min(share, 1))}`).join(', ');
+}
+
+interface HistoryBarProps {
   readonly cells: readonly BarCell[] | undefined;
+  /** Of which link and time, for those who hear it. */
   readonly what: string;
-}): JSX.Element {
+  /** When each cell begins: then who points at it is told what happened in it. */
+  readonly begins?: readonly string[] | undefined;
+}
+
+export function HistoryBar({ cells, what, begins }: HistoryBarProps): JSX.Element {
   if (cells === undefined) return <div class="bar waiting" aria-hidden="true" />;
   const width = Math.max(cells.length, 1) * (CELL + GAP) - GAP;
   const label = sentenceOf(what, cells);
@@ -74,7 +86,7 @@ export function HistoryBar({
       role="img"
       aria-label={label}
     >
-      <title>{label}</title>
+      {begins === undefined && <title>{label}</title>}
       {cells.map((cell, index) => {
         const x = index * (CELL + GAP);
         const rects = rectsOf(cell);
@@ -87,6 +99,11 @@ export function HistoryBar({
             {rects.map(({ part, y, height }) => (
               <rect key={part} x={x} y={y} width={CELL} height={height} class={part} />
             ))}
+            {begins?.[index] !== undefined && (
+              <rect x={x} width={CELL + GAP} height={HEIGHT} class="pointed">
+                <title>{`${wallTime(begins[index])}: ${tellCell(cell)}`}</title>
+              </rect>
+            )}
           </g>
         );
       })}

@@ -5,7 +5,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { LinkRow } from '../src/daemon/api/rows.ts';
-import type { BarCell, Series } from '../src/daemon/store/history.ts';
+import type { BarCell, Series, StateTimes } from '../src/daemon/store/history.ts';
 import { Action, DrainOrResume } from './actions.tsx';
 import { pathOf, withQuery } from './api.ts';
 import { EventList } from './events.tsx';
@@ -19,6 +19,7 @@ import { LinkStory } from './story.tsx';
 import { useLive } from './use-live.ts';
 import {
   classOf,
+  learnedOf,
   lengthOf,
   percentOf,
   plural,
@@ -67,6 +68,7 @@ function Promises({ link }: { readonly link: LinkRow }): JSX.Element {
 
 function Details({ link }: { readonly link: LinkRow }): JSX.Element {
   const { url, kind, local, remote, tags, mptcp } = link;
+  const learned = learnedOf(link);
   return (
     <dl class="facts small">
       <Fact name="Address">
@@ -86,6 +88,13 @@ function Details({ link }: { readonly link: LinkRow }): JSX.Element {
       {mptcp !== undefined && (
         <Fact name="Multipath TCP">
           {mptcp.inUse ? plural(mptcp.subflows, 'subflow') : 'not in use: the peer has plain TCP'}
+        </Fact>
+      )}
+      {learned.length > 0 && (
+        <Fact name="Found out">
+          {learned.map((sentence) => (
+            <div key={sentence}>{sentence}</div>
+          ))}
         </Fact>
       )}
       {tags.length > 0 && (
@@ -108,6 +117,21 @@ function barOf({ cells, stepMs }: Series, toMs: number): BarCell[] {
     const whole = Math.max(lengthMs, up + suspect + down + drained);
     return [up / whole, suspect / whole, down / whole, drained / whole];
   });
+}
+
+const TIMES = [
+  ['up', 'up'],
+  ['suspect', 'in doubt'],
+  ['down', 'dead'],
+  ['drained', 'drained'],
+  ['notObserved', 'not observed'],
+] as const;
+
+/** How long it was in each state, those it was in. */
+function timesOf(spent: StateTimes): string {
+  const told = TIMES.filter(([key]) => spent[key] >= 1);
+  const text = told.map(([key, word]) => `${word} ${lengthOf(spent[key])}`).join(', ');
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function Past({ name }: { readonly name: string }): JSX.Element {
@@ -145,14 +169,13 @@ function Past({ name }: { readonly name: string }): JSX.Element {
           <Fact name="95 % faster than">{roundTripOf(total?.rttMs?.percentiles[95] ?? null)}</Fact>
           <Fact name="Probes lost">{total?.loss == null ? '–' : percentOf(total.loss)}</Fact>
         </dl>
-        <HistoryBar cells={bar} what={`${name}, the last ${span.words}`} />
+        <HistoryBar
+          cells={bar}
+          what={`${name}, the last ${span.words}`}
+          begins={series?.cells.map(({ at }) => at)}
+        />
         <SmokeChart series={series} fromMs={fromMs} toMs={toMs} words={span.words} />
-        {spent !== undefined && (
-          <p class="soft">
-            Up {lengthOf(spent.up)}, in doubt {lengthOf(spent.suspect)}, dead {lengthOf(spent.down)}
-            , drained {lengthOf(spent.drained)}, not observed {lengthOf(spent.notObserved)}.
-          </p>
-        )}
+        {spent !== undefined && <p class="soft">{timesOf(spent)}.</p>}
         <BarKey />
       </div>
     </section>
@@ -185,13 +208,13 @@ export function LinkPage({ name }: { readonly name: string }): JSX.Element {
       </p>
       <Promises link={link} />
       <Past name={name} />
-      <section aria-labelledby="events-head">
-        <h2 id="events-head">What happened</h2>
-        <EventList of={name} />
-      </section>
       <section aria-labelledby="details-head">
         <h2 id="details-head">Details</h2>
         <Details link={link} />
+      </section>
+      <section aria-labelledby="events-head">
+        <h2 id="events-head">What happened</h2>
+        <EventList key={name} of={name} />
       </section>
     </>
   );

@@ -1,16 +1,18 @@
 /**
- * A lane for each path of a group, filled while it carried the traffic.
+ * A lane for each path of a group, filled while it carried the traffic, and hatched while nobody
+ * observed it.
  * @module
  */
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
+import type { Bars } from '../src/daemon/api/history-routes.ts';
 import type { Page } from '../src/daemon/api/rows.ts';
 import type { LoggedEvent } from '../src/daemon/event-log.ts';
 import type { GroupStatus } from '../src/daemon/group-runner.ts';
 import { withQuery } from './api.ts';
-import { type Stretch, stretchesOf } from './carried.ts';
+import { gapsOf, observedOf, type Range, type Stretch, stretchesOf } from './carried.ts';
 import { subjectOf } from './events.tsx';
-import { SPANS, SpanButtons } from './spans.tsx';
+import { SPANS, type Span, SpanButtons } from './spans.tsx';
 import { useNow, wallTime } from './time.tsx';
 import { useLive } from './use-live.ts';
 import { lengthOf } from './words.ts';
@@ -18,25 +20,55 @@ import { lengthOf } from './words.ts';
 const MOST_EVENTS = 1_000;
 const WIDTH = 1_000;
 const LANE = 22;
+const MOST_CELLS = 500;
 /** A stretch is seen, however short it was. */
 const LEAST = 3;
 const RENEWED_MS = 5_000;
+const GAPS_EVERY_MS = 60_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
 
 interface LaneProps {
   readonly path: string;
   readonly stretches: readonly Stretch[];
+  readonly gaps: readonly Range[];
   readonly fromMs: number;
   readonly toMs: number;
 }
 
+const timeOf = (ms: number) => wallTime(new Date(ms).toISOString());
+
 function tell({ path, fromMs, toMs, why }: Stretch): string {
-  const [from, to] = [fromMs, toMs].map((ms) => wallTime(new Date(ms).toISOString()));
+  const [from, to] = [timeOf(fromMs), timeOf(toMs)];
   if (why === undefined) return `${path} carried traffic until ${to}; since when is not known`;
   return `${path} carried traffic from ${from} for ${lengthOf(toMs - fromMs)}; ${why}`;
 }
 
-function Lane({ path, stretches, fromMs, toMs }: LaneProps): JSX.Element {
-  const x = (ms: number) => ((ms - fromMs) / (toMs - fromMs)) * WIDTH;
+function tellGap({ fromMs, toMs }: Range): string {
+  return `Not observed from ${timeOf(fromMs)} to ${timeOf(toMs)}: no daemon ran, or it knew no path yet. Neither up nor down.`;
+}
+
+/** When nobody observed any path of the group. */
+function useGaps(group: GroupStatus, span: Span, nowMs: number): Range[] {
+  // Whole units of what is kept, so that no cell is half of one.
+  const unitMs = span.ms > DAY_MS ? HOUR_MS : MINUTE_MS;
+  const toMs = Math.floor(nowMs / unitMs) * unitMs;
+  const fromMs = toMs - span.ms;
+  const url = withQuery('/api/v1/history', {
+    from: new Date(fromMs).toISOString(),
+    to: new Date(toMs).toISOString(),
+    cells: span.ms / unitMs / Math.ceil(span.ms / unitMs / MOST_CELLS),
+    links: group.paths.map(({ link }) => link).join(','),
+  });
+  const { data } = useLive<Bars>(url, { concerns: () => false, everyMs: GAPS_EVERY_MS });
+  if (data === undefined) return [];
+  const told = { fromMs: Date.parse(data.from), toMs: Date.parse(data.to) };
+  return gapsOf(Object.values(data.bars), told).filter((gap) => gap.toMs > nowMs - span.ms);
+}
+
+function Lane({ path, stretches, gaps, fromMs, toMs }: LaneProps): JSX.Element {
+  const x = (ms: number) => Math.max(0, ((ms - fromMs) / (toMs - fromMs)) * WIDTH);
   const carried = stretches.reduce((sum, stretch) => sum + stretch.toMs - stretch.fromMs, 0);
   const label =
     carried === 0 ? `${path} carried nothing` : `${path} carried traffic for ${lengthOf(carried)}`;
@@ -49,7 +81,15 @@ function Lane({ path, stretches, fromMs, toMs }: LaneProps): JSX.Element {
         role="img"
         aria-label={label}
       >
-        <rect width={WIDTH} height={LANE} class="ground" />
+        {observedOf([{ path, fromMs, toMs, why: undefined }], gaps).map((part) => (
+          <rect
+            key={part.fromMs}
+            x={x(part.fromMs)}
+            width={x(part.toMs) - x(part.fromMs)}
+            height={LANE}
+            class="ground"
+          />
+        ))}
         {stretches.map((stretch) => (
           <rect
             key={stretch.fromMs}
@@ -59,6 +99,17 @@ function Lane({ path, stretches, fromMs, toMs }: LaneProps): JSX.Element {
             class={stretch.why === undefined ? 'carried unsure' : 'carried'}
           >
             <title>{tell(stretch)}</title>
+          </rect>
+        ))}
+        {gaps.map((gap) => (
+          <rect
+            key={gap.fromMs}
+            x={x(gap.fromMs)}
+            width={Math.max(LEAST, x(gap.toMs) - x(gap.fromMs))}
+            height={LANE}
+            class="pointed"
+          >
+            <title>{tellGap(gap)}</title>
           </rect>
         ))}
       </svg>
@@ -75,7 +126,9 @@ export function Timeline({ group }: { readonly group: GroupStatus }): JSX.Elemen
   const { data } = useLive<Page<LoggedEvent>>(url, {
     concerns: (event) => subjectOf(event) === name,
   });
-  const stretches = stretchesOf(data?.items ?? [], active, { fromMs, toMs });
+  const gaps = useGaps(group, span, toMs);
+  const all = stretchesOf(data?.items ?? [], active, { fromMs, toMs });
+  const stretches = observedOf(all, gaps);
   return (
     <>
       <div class="section-head">
@@ -88,6 +141,7 @@ export function Timeline({ group }: { readonly group: GroupStatus }): JSX.Elemen
             key={link}
             path={link}
             stretches={stretches.filter(({ path }) => path === link)}
+            gaps={gaps}
             fromMs={fromMs}
             toMs={toMs}
           />
@@ -97,6 +151,20 @@ export function Timeline({ group }: { readonly group: GroupStatus }): JSX.Elemen
           <span>{wallTime(new Date(fromMs).toISOString())}</span>
           <span>now</span>
         </div>
+        <p class="key">
+          <span>
+            <i class="swatch up" />
+            carried traffic
+          </span>
+          <span>
+            <i class="swatch raised" />
+            carried none
+          </span>
+          <span>
+            <i class="swatch not-observed" />
+            not observed: neither up nor down
+          </span>
+        </p>
       </div>
     </>
   );

@@ -2,12 +2,36 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import type { LoggedEvent } from '../src/daemon/event-log.ts';
-import { stretchesOf } from './carried.ts';
-import { commandFor, lengthOf, percentOf, proofOf, reasonOf, roundTripOf } from './words.ts';
+import { gapsOf, observedOf, stretchesOf } from './carried.ts';
+import {
+  commandFor,
+  learnedOf,
+  lengthOf,
+  percentOf,
+  proofOf,
+  reasonOf,
+  roundTripOf,
+} from './words.ts';
 
 const plain = (text: string | undefined) => text?.replaceAll('\u00a0', ' ');
 
 suite('words', () => {
+  test('what was learned is a sentence each, and nothing where nothing was', () => {
+    const learned = { idleTimeoutMs: 5_000, requestsPerConnection: 3 };
+    assert.deepEqual(learnedOf({ learned }).map(plain), [
+      'The server ends a connection that is idle for 5 s.',
+      'The server ends a connection after 3 requests.',
+    ]);
+    const timing = { pushedTimeMs: 60_000, pushedBeatMs: 10_000, requestsPerConnection: 1 };
+    assert.deepEqual(learnedOf({ learned: timing }).map(plain), [
+      'The server keeps no connection.',
+      'The server pushes its timing: a ping each 10 s, dead after 1 m.',
+    ]);
+    const asked = { localPort: 1_194, echoNeedsLogin: true, refusesNegotiate: true };
+    assert.equal(learnedOf({ learned: asked }).length, 3);
+    assert.deepEqual(learnedOf({}), []);
+  });
+
   for (const [ms, text] of [
     ...([
       [0, '0 ms'],
@@ -103,5 +127,52 @@ suite('who carried traffic', () => {
       'a 60-100 b is down',
     ]);
     assert.deepEqual(tell(moved(40, 'b', 'a')), ['b 10-40 ?', 'a 40-100 b is down']);
+  });
+
+  test('what nobody observed of any path is a gap; what one path knew is none', () => {
+    const [up, down, none] = [
+      [1, 0, 0, 0],
+      [0, 0, 0.6, 0],
+      [0.3, 0, 0, 0],
+    ] as const;
+    const bars = [
+      [none, none, up, none, none, up],
+      [none, none, none, down, none, up],
+    ];
+    const span = { fromMs: 0, toMs: 6_000_000 };
+    assert.deepEqual(gapsOf(bars, span), [
+      { fromMs: 0, toMs: 2_000_000 },
+      { fromMs: 4_000_000, toMs: 5_000_000 },
+    ]);
+    assert.deepEqual(gapsOf([], span), []);
+  });
+
+  test('the last two minutes may not be written yet, and are no gap; ten are', () => {
+    const [up, none] = [
+      [1, 0, 0, 0],
+      [0, 0, 0, 0],
+    ] as const;
+    const cells = (count: number) => [...Array(58).fill(up), ...Array(count).fill(none)];
+    const over = (count: number) => ({ fromMs: 0, toMs: (58 + count) * 60_000 });
+    assert.deepEqual(gapsOf([cells(2)], over(2)), []);
+    assert.equal(gapsOf([cells(10)], over(10)).length, 1);
+  });
+
+  test('a stretch with two gaps in it is three, and one within a gap is none', () => {
+    const stretch = (fromMs: number, toMs: number) => ({ path: 'a', fromMs, toMs, why: 'start' });
+    const gaps = [
+      { fromMs: 20, toMs: 30 },
+      { fromMs: 50, toMs: 60 },
+    ];
+    const left = observedOf([stretch(10, 100), stretch(22, 28), stretch(55, 70)], gaps);
+    assert.deepEqual(
+      left.map(({ fromMs, toMs }) => [fromMs, toMs]),
+      [
+        [10, 20],
+        [30, 50],
+        [60, 100],
+        [60, 70],
+      ],
+    );
   });
 });

@@ -107,6 +107,26 @@ export function promiseOf({ detectsWithinMs, largestSilenceMs }: LinkRow): reado
   ];
 }
 
+/** What a link found out about its peer, a sentence each. */
+export function learnedOf({ learned = {} }: Pick<LinkRow, 'learned'>): readonly string[] {
+  const { idleTimeoutMs, requestsPerConnection, pushedTimeMs, pushedBeatMs, localPort } = learned;
+  const all = [
+    idleTimeoutMs !== undefined &&
+      `The server ends a connection that is idle for ${lengthOf(idleTimeoutMs)}.`,
+    requestsPerConnection === 1 && 'The server keeps no connection.',
+    requestsPerConnection !== undefined &&
+      requestsPerConnection > 1 &&
+      `The server ends a connection after ${plural(requestsPerConnection, 'request')}.`,
+    pushedTimeMs !== undefined &&
+      pushedBeatMs !== undefined &&
+      `The server pushes its timing: a ping each ${lengthOf(pushedBeatMs)}, dead after ${lengthOf(pushedTimeMs)}.`,
+    localPort !== undefined && `The peer knows us by port ${localPort}.`,
+    learned.echoNeedsLogin === true && 'The server answers no ECHO without a login.',
+    learned.refusesNegotiate === true && 'The server ends a session that begins with NEGOTIATE.',
+  ];
+  return all.filter((sentence) => sentence !== false);
+}
+
 const CLASSES: Readonly<Record<LinkRow['class'], string>> = {
   answered: 'We ask, the peer answers.',
   'two-sided': 'Both ends send, and both listen.',

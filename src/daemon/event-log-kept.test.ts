@@ -9,6 +9,7 @@ const BATCH = 500;
 class FakeKeeper implements EventKeeper {
   lastId = 0;
   works = true;
+  reads = true;
   readonly kept: LoggedEvent[] = [];
   readonly batches: number[] = [];
 
@@ -19,10 +20,12 @@ class FakeKeeper implements EventKeeper {
     return true;
   }
 
-  find({ after, subject, limit }: Parameters<EventKeeper['find']>[0]): LoggedEvent[] {
+  find(query: Parameters<EventKeeper['find']>[0]): LoggedEvent[] | undefined {
+    if (!this.reads) return undefined;
+    const { after, before, subject, limit } = query;
     const of = (event: LoggedEvent) => ('link' in event ? event.link : event.group);
     const all = this.kept.filter((event) => subject === undefined || of(event) === subject);
-    if (after === undefined) return all.slice(-limit);
+    if (after === undefined) return all.filter(({ id }) => id < (before ?? 1e9)).slice(-limit);
     return all.filter(({ id }) => id > after).slice(0, limit);
   }
 }
@@ -103,14 +106,60 @@ suite('the event log with a keeper', () => {
     assert.deepEqual(log.query({ since: 6, limit: 4 }), {
       items: log.query({ since: 6, limit: 9 }).items,
       next: null,
+      isWhole: true,
     });
     assert.deepEqual(ids(log.query({ limit: 7 }).items), [3, 4, 5, 6, 7, 8, 9]);
     assert.deepEqual(ids(log.query({ limit: 5, link: 'db' }).items), [3, 4, 5, 6, 7]);
+    // Back over the border between what is held and what is kept.
+    const back = log.query({ before: 8, limit: 5 });
+    assert.deepEqual([ids(back.items), back.next], [[3, 4, 5, 6, 7], 3]);
+    const rest = log.query({ before: 3, limit: 5 });
+    assert.deepEqual([ids(rest.items), rest.next], [[1, 2], null]);
+    assert.deepEqual(log.query({ before: 1, limit: 5 }).items, []);
+    assert.deepEqual(ids(log.query({ before: 9, limit: 3, link: 'db' }).items), [5, 6, 7]);
     assert.equal(keeper.kept.length, 4);
     keeper.works = true;
     assert.equal(log.flush(), true);
     assert.deepEqual(ids(keeper.kept), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert.equal(told.length, 9, 'and none is told twice');
+    log.close();
+  });
+
+  test('a keeper that cannot read: whole is only what follows from memory', () => {
+    const { keeper, log } = rig();
+    append(log, 4);
+    log.flush();
+    [keeper.works, keeper.reads] = [false, false];
+    append(log, 3);
+    log.flush();
+    const asked = [{}, { since: 2 }, { since: 3 }, { since: 4 }, { since: 9 }, { before: 7 }];
+    assert.deepEqual(
+      asked.map((query) => {
+        const { items, isWhole } = log.query({ ...query, limit: 2 });
+        return [ids(items).join(), isWhole];
+      }),
+      [
+        ['6,7', true],
+        ['5,6', false],
+        ['5,6', false],
+        ['5,6', true],
+        ['5,6', false],
+        ['5,6', false],
+      ],
+    );
+    assert.equal(log.lastId, 7);
+    log.close();
+  });
+
+  test('the last id is that of the daemon before, until something is told', () => {
+    const { keeper, log } = rig();
+    keeper.kept.push({ id: 41, at, type: 'note', text: '' });
+    keeper.lastId = 1_041;
+    assert.equal(log.lastId, 41);
+    keeper.reads = false;
+    assert.equal(log.lastId, 1_041);
+    append(log, 1);
+    assert.equal(log.lastId, 1_042);
     log.close();
   });
 

@@ -61,7 +61,11 @@ suite('the event log', () => {
   });
 
   test('nothing after the last id, and everything after an id of an earlier daemon', () => {
-    assert.deepEqual(filled(3).query({ since: 3, limit: 5 }), { items: [], next: null });
+    assert.deepEqual(filled(3).query({ since: 3, limit: 5 }), {
+      items: [],
+      next: null,
+      isWhole: true,
+    });
     assert.equal(filled(3).query({ since: 99, limit: 5 }).items.length, 3);
   });
 

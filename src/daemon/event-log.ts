@@ -37,8 +37,10 @@ export type LoggedEvent = (StateEvent | NoteEvent | SwitchEvent | PlainNote) & {
 
 /** Which events are wanted. */
 export interface EventQuery {
-  /** Only events after this id. Default: the newest `limit` ones. */
+  /** Only events after this id, oldest first. Default: the newest `limit` ones. */
   readonly since?: number | undefined;
+  /** Without `since`: the newest `limit` ones below this id. */
+  readonly before?: number | undefined;
   /** Only events of this link or group. */
   readonly link?: string | undefined;
   readonly limit: number;
@@ -50,12 +52,28 @@ export interface EventKeeper {
   readonly lastId: number;
   /** Keeps all of them, or none and returns false: they are offered again. */
   keep(events: readonly LoggedEvent[]): boolean;
-  /** Oldest first: the first `limit` above `after`, or the newest. None while it cannot read. */
+  /**
+   * Oldest first: the first `limit` above `after`, or the newest, or the newest below `before`.
+   * `undefined` while it cannot read.
+   */
   find(query: {
     readonly after?: number | undefined;
+    readonly before?: number | undefined;
     readonly subject?: string | undefined;
     readonly limit: number;
-  }): LoggedEvent[];
+  }): LoggedEvent[] | undefined;
+}
+
+/** Events that were asked for, oldest first. */
+export interface EventPage {
+  readonly items: LoggedEvent[];
+  /**
+   * The `since` of the following page, or the `before` of the one before it; `null` at the end, and
+   * where neither was asked.
+   */
+  readonly next: number | null;
+  /** Whether nothing is missing: false where the keeper cannot read what it has. */
+  readonly isWhole: boolean;
 }
 
 /** Events held without a keeper; the oldest are forgotten first. About 4 MB. */
@@ -125,8 +143,16 @@ export class EventLog extends EventEmitter<{ event: [LoggedEvent] }> {
     return this.#held.length === 0;
   }
 
-  /** Oldest first; `next` is the `since` of the following page, or `null` at the end. */
-  query({ since, link, limit }: EventQuery): { items: LoggedEvent[]; next: number | null } {
+  /** The newest event that was told, also by a daemon before this one; 0 before the first. */
+  get lastId(): number {
+    this.flush();
+    if (this.#keeper === undefined || this.#toldId > 0) return this.#toldId;
+    const newest = this.#find({ limit: 1 });
+    return newest === undefined ? this.#keeper.lastId : (newest[0]?.id ?? 0);
+  }
+
+  /** What is held and what is kept, as one. */
+  query({ since, before, link, limit }: EventQuery): EventPage {
     this.flush();
     const latest = this.#keeper === undefined ? this.#held.slice(-CAPACITY) : this.#held;
     const held = latest.filter(
@@ -135,17 +161,25 @@ export class EventLog extends EventEmitter<{ event: [LoggedEvent] }> {
         (link === undefined || ('link' in event ? event.link : event.group) === link),
     );
     if (since === undefined) {
-      const rest = limit - held.length;
-      const kept = rest > 0 ? this.#find(undefined, link, rest) : [];
-      return { items: [...kept, ...held].slice(-limit), next: null };
+      const below = before === undefined ? held : held.filter(({ id }) => id < before);
+      const rest = limit + 1 - below.length;
+      const kept = rest > 0 ? this.#find({ before, subject: link, limit: rest }) : [];
+      const all = [...(kept ?? []), ...below];
+      const items = all.slice(-limit);
+      const goesOn = before !== undefined && all.length > limit;
+      const next = goesOn ? (items[0]?.id ?? null) : null;
+      return { items, next, isWhole: kept !== undefined };
     }
     // An id that is yet to come is from a log that is gone: everything is news then.
     const known = Math.max(this.#lastId, this.#keeper?.lastId ?? 0);
     const after = since > known ? 0 : since;
-    const kept = this.#find(after, link, limit + 1);
-    const all = [...kept, ...held.filter(({ id }) => id > after)];
+    const kept = this.#find({ after, subject: link, limit: limit + 1 });
+    const all = [...(kept ?? []), ...held.filter(({ id }) => id > after)];
     const items = all.slice(0, limit);
-    return { items, next: all.length > limit ? (items.at(-1)?.id ?? null) : null };
+    const next = all.length > limit ? (items.at(-1)?.id ?? null) : null;
+    // What follows from memory alone needs nobody who can read.
+    const isWhole = kept !== undefined || after >= (this.#held[0]?.id ?? known + 1) - 1;
+    return { items, next, isWhole };
   }
 
   /** Keeps and tells everything that waits, as far as that is possible. */
@@ -158,8 +192,8 @@ export class EventLog extends EventEmitter<{ event: [LoggedEvent] }> {
     clearImmediate(this.#immediate);
   }
 
-  #find(after: number | undefined, subject: string | undefined, limit: number): LoggedEvent[] {
-    return this.#keeper?.find({ after, subject, limit }) ?? [];
+  #find(query: Parameters<EventKeeper['find']>[0]): LoggedEvent[] | undefined {
+    return this.#keeper === undefined ? [] : this.#keeper.find(query);
   }
 
   #schedule(): void {

@@ -5,6 +5,7 @@
  * @module
  */
 import { EventEmitter } from 'node:events';
+import { isDeepStrictEqual } from 'node:util';
 import {
   type Evidence,
   Keepalive,
@@ -73,6 +74,34 @@ export interface LinkIdentity {
   readonly timing: Timing;
 }
 
+/**
+ * What a link found out about its peer, and what its next life would have to find out again. Only what
+ * was found out is there; which of it there can be depends on the kind.
+ */
+export interface Learned {
+  /** The server ends a connection that lies idle for so long, in milliseconds. */
+  readonly idleTimeoutMs?: number | undefined;
+  /** The server ends a connection after so many requests; 1: it keeps none. */
+  readonly requestsPerConnection?: number | undefined;
+  /** The timing that the server pushed: it is dead after so much silence, in milliseconds. */
+  readonly pushedTimeMs?: number | undefined;
+  /** The same: after so much of sending nothing a ping leaves, in milliseconds. */
+  readonly pushedBeatMs?: number | undefined;
+  /** The port that the peer knows us by, and answers to. */
+  readonly localPort?: number | undefined;
+  /** The server has no ECHO for who has not logged in. */
+  readonly echoNeedsLogin?: boolean | undefined;
+  /** The server ends a session that begins with NEGOTIATE. */
+  readonly refusesNegotiate?: boolean | undefined;
+}
+
+/** How a link stood in its life before this one. */
+export interface LinkBefore {
+  readonly state: LinkState;
+  readonly since: string;
+  readonly learned?: Learned | undefined;
+}
+
 /** A link as shown to people and programs. */
 export interface LinkStatus {
   readonly name: string;
@@ -89,6 +118,8 @@ export interface LinkStatus {
   readonly local: string | null;
   readonly remote: string | null;
   readonly proves: string;
+  /** What it found out about its peer, if anything. */
+  readonly learned?: Learned;
   /** Of a link that asked for Multipath TCP: whether it is in use, and by how many subflows. */
   readonly mptcp?: { readonly inUse: boolean; readonly subflows: number };
 }
@@ -98,6 +129,7 @@ interface LinkEvents {
   probe: [ProbeEvent];
   reply: [ReplyEvent];
   note: [NoteEvent];
+  learned: [Learned];
   error: [Error];
 }
 
@@ -127,7 +159,8 @@ export abstract class Link extends EventEmitter<LinkEvents> {
   #evidence: Evidence = {};
   #rttMs: number | null = null;
   #trouble: string | undefined;
-  #recalled: { readonly state: LinkState; readonly since: string } | undefined;
+  #recalled: LinkBefore | undefined;
+  #learned: Learned = {};
   protected local: string | null = null;
   protected remote: string | null = null;
 
@@ -148,12 +181,19 @@ export abstract class Link extends EventEmitter<LinkEvents> {
   }
 
   /**
-   * Before `start`: how it stood when it was last watched. Drained, it stays drained; and if the
-   * first thing observed is what it was, it has been so `since` then.
+   * How it stood when it was last watched: told before `start`, or later if it is known only then.
+   * Drained, it is drained; if the first thing observed is what it was, it has been so `since` then;
+   * and it knows what it had learned.
    */
-  recall(state: LinkState, since: string): void {
-    this.#recalled = { state, since };
-    if (state === 'drained') this.drain();
+  recall(before: LinkBefore): void {
+    if (this.#state === 'unknown' || before.state === 'drained') this.#recalled = before;
+    this.#learned = { ...before.learned, ...this.#learned };
+    if (before.state === 'drained') this.drain();
+  }
+
+  /** What it found out about its peer, in this life or one before. */
+  get learned(): Learned {
+    return this.#learned;
   }
 
   /** Opens sockets and starts the clocks. Throws `SystemError` if this machine cannot. */
@@ -207,6 +247,7 @@ export abstract class Link extends EventEmitter<LinkEvents> {
       local: this.local,
       remote: this.remote,
       proves: this.facts.proves,
+      ...(Object.keys(this.#learned).length === 0 ? {} : { learned: this.#learned }),
     };
   }
 
@@ -258,6 +299,16 @@ export abstract class Link extends EventEmitter<LinkEvents> {
 
   protected reportNote(text: string): void {
     this.emit('note', { ...this.#happening(), type: 'note', text });
+  }
+
+  /** Adds to what is known of the peer; `undefined` forgets. */
+  protected learn(news: Learned): void {
+    const before = Object.entries(this.#learned);
+    const all = Object.entries({ ...this.#learned, ...news });
+    const known = all.filter(([, value]) => value !== undefined);
+    if (isDeepStrictEqual(known, before)) return;
+    this.#learned = Object.fromEntries(known);
+    this.emit('learned', this.#learned);
   }
 
   /** What keeps the link from coming up, told once and not at each attempt. */

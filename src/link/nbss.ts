@@ -61,8 +61,7 @@ export class NbssLink extends HeldTcp {
   readonly #limits: TcpLimits;
   #socket: net.Socket | undefined;
   #askedAt = 0;
-  /** Whether a session is begun with NEGOTIATE, and whether the present one has had a message. */
-  #negotiates = true;
+  /** Whether the present session has had a message. */
   #spokenTo = false;
 
   constructor(name: string, url: LinkUrl, timing: Timing, where: string) {
@@ -122,12 +121,18 @@ export class NbssLink extends HeldTcp {
     let anew = this.#dialer.lasted;
     if (!this.#spokenTo && (reason === 'closed' || reason === 'reset')) {
       const text = 'the server ended a session in which it had said nothing; the next begins';
-      this.reportTrouble(`${text} ${this.#negotiates ? 'without' : 'with'} NEGOTIATE`);
+      const negotiates = this.#negotiates;
+      this.reportTrouble(`${text} ${negotiates ? 'without' : 'with'} NEGOTIATE`);
       // At once the first time, so that a server that wants the other way is not long down.
-      anew ||= this.#negotiates;
-      this.#negotiates = !this.#negotiates;
+      anew ||= negotiates;
+      this.learn({ refusesNegotiate: negotiates ? true : undefined });
     }
     this.#over(reason, evidence, anew);
+  }
+
+  /** Whether a session is begun with NEGOTIATE. */
+  get #negotiates(): boolean {
+    return this.learned.refusesNegotiate !== true;
   }
 
   #connected(socket: net.Socket): void {

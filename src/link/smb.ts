@@ -40,8 +40,6 @@ interface Connection {
 export class SmbLink extends Link {
   readonly #dialer: TcpDialer;
   #connection: Connection | undefined;
-  /** The server answers NEGOTIATE, but no ECHO without a login. */
-  #byNegotiate = false;
 
   constructor(name: string, url: LinkUrl, timing: Timing, where: string) {
     const { timeMs, intervalMs, probes, beatMs } = timing;
@@ -69,7 +67,7 @@ export class SmbLink extends Link {
 
   protected sendProbe(): void {
     const connection = this.#connection;
-    if (this.observed === 'down') this.#byNegotiate = false;
+    if (this.observed === 'down' && this.#byNegotiate) this.learn({ echoNeedsLogin: undefined });
     if (connection?.stage === 'held') {
       if (this.observed !== 'down') {
         this.#ask(connection);
@@ -136,9 +134,14 @@ export class SmbLink extends Link {
     return false;
   }
 
+  /** The server answers NEGOTIATE, but no ECHO without a login. */
+  get #byNegotiate(): boolean {
+    return this.learned.echoNeedsLogin === true;
+  }
+
   #settleForNegotiate(why: string): void {
     if (this.#byNegotiate) return;
-    this.#byNegotiate = true;
+    this.learn({ echoNeedsLogin: true });
     const text = 'the server answers NEGOTIATE but no ECHO without a login';
     this.reportNote(`${text}: ${why}; each probe is a new connection`);
   }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, suite, type TestContext, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
 import type { Config } from '../../src/daemon/config-schema.ts';
+import { emptyStats } from '../../src/daemon/store/link-stats.ts';
 import { buildWeb } from '../../web/build.ts';
 import { type ApiRig, apiRig, linksCalled, TOKEN } from '../support/api-rig.ts';
 import {
@@ -188,6 +189,54 @@ suite('the dashboard', { timeout: 120_000, skip: browserMissing }, () => {
     await page.reload();
     await page.getByRole('link', { name: 'n001', exact: true }).waitFor();
     assert.equal(await rows.count(), 3);
+  });
+
+  test('what nobody observed is told as neither up nor down: in lanes of a group, and of each cell', async (t) => {
+    const config = await twoPaths();
+    const rig = await served(t, config('a', 'b'));
+    const minute = Math.floor(Date.now() / 60_000) * 60_000;
+    const up = { ...emptyStats(), stateMs: { up: 60_000, suspect: 0, down: 0, drained: 0 } };
+    for (const ago of [1, 2, 3, 4, 5, 31, 32, 33]) {
+      rig.store.putMinuteNow(minute - ago * 60_000, new Map([['a', up]]));
+    }
+    const { page } = await openPage(t, browser, `${rig.url}/groups/db`);
+    const gaps = page.locator('.lane .pointed');
+    await gaps.nth(3).waitFor({ state: 'attached' });
+    const told = await gaps.allTextContents();
+    assert.equal(told.length, 4, 'two gaps in each of two lanes');
+    for (const text of told) assert.match(text, /^Not observed from .* Neither up nor down\.$/);
+    await sees(page, 'not observed: neither up nor down');
+    await page.goto(`${rig.url}/links/a`);
+    const cells = page.locator('.bar .pointed');
+    await cells.nth(50).waitFor({ state: 'attached' });
+    const texts = (await cells.allTextContents()).map((text) => text.replaceAll(/\s/g, ' '));
+    assert.match(texts.at(-2) ?? '', /: up 100 %$/);
+    assert.match(texts.at(-10) ?? '', /: not observed 100 %$/);
+  });
+
+  test('of 600 events the newest 50 are shown, then older ones, each once, and news on top', async (t) => {
+    const rig = await served(t, linksCalled('a'));
+    const at = new Date().toISOString();
+    const say = (text: string) => rig.log.append({ at, type: 'note', link: 'a', text });
+    for (let index = 1; index <= 600; index += 1) say(`event ${index}.`);
+    const { page } = await openPage(t, browser, `${rig.url}/links/a`);
+    const rows = page.locator('.events > li');
+    await rows.nth(49).waitFor();
+    assert.equal(await rows.count(), 50);
+    const older = page.getByRole('button', { name: 'Older events' });
+    await older.click();
+    await rows.nth(249).waitFor();
+    say('news.');
+    await rows.first().getByText('news.').waitFor();
+    assert.equal(await rows.count(), 251);
+    await older.click();
+    await rows.nth(450).waitFor();
+    await older.click();
+    await older.waitFor({ state: 'detached' });
+    const texts = (await rows.allInnerTexts()).map((row) => /(event \d+|news)\./.exec(row)?.[1]);
+    const told = texts.filter((text) => text !== undefined);
+    const all = Array.from({ length: 600 }, (_, index) => `event ${600 - index}`);
+    assert.deepEqual(told, ['news', ...all]);
   });
 
   test('names, addresses, tags and events with markup are text', async (t) => {

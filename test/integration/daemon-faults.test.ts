@@ -10,7 +10,7 @@ import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import type { LoggedEvent } from '../../src/daemon/event-log.ts';
 import { DatabaseSync } from '../../src/daemon/store/sqlite.ts';
-import { freePort, temporaryDirectory } from '../support/cli.ts';
+import { apiAnswer, freePort, temporaryDirectory } from '../support/cli.ts';
 import { DaemonRig, type Told } from '../support/daemon-rig.ts';
 import { Prng } from '../support/prng.ts';
 import { startReceiver } from '../support/receiver.ts';
@@ -213,6 +213,47 @@ suite('a daemon under faults', { concurrency: 2, timeout: 600_000 }, () => {
     await rig.health(({ status }) => status === 'ok');
     const kept = new Map((await rig.events(0)).map((event) => [event.id, event]));
     for (const [id, event] of told.events) assert.deepEqual(kept.get(id), event);
+  });
+
+  test('a directory that is read-only at the start: once it is not, drains and events are as they were', async (t) => {
+    const stateDir = tmpfs(t, 'size=16m');
+    if (stateDir === undefined) return;
+    const rig = await DaemonRig.create(t, { links: 3, stateDir });
+    const first = await rig.start();
+    const early = await rig.listen(0);
+    await entered(early, 'c', 'up');
+    await rig.post('c', 'drain');
+    await entered(early, 'c', 'drained');
+    // Stopped and not killed: then its log is gone, without which SQLite reads nothing here.
+    first.kill('SIGTERM');
+    await first.ended();
+    await early.ended;
+    remount(stateDir, 'ro');
+    const second = await rig.start();
+    await rig.health(({ status }) => status === 'degraded');
+    const told = await rig.listen(lastOf(early));
+    const { id: up } = await entered(told, 'c', 'up');
+    await rig.post('b', 'drain');
+    await entered(told, 'b', 'drained');
+    remount(stateDir, 'rw');
+    await entered(told, 'c', 'drained', up);
+    await rig.health(({ status }) => status === 'ok');
+    second.kill('SIGKILL');
+    await second.ended();
+    await told.ended;
+
+    await rig.start();
+    const all = new Map((await rig.events(0)).map((event) => [event.id, event]));
+    for (const [id, event] of [...early.events, ...told.events]) {
+      assert.deepEqual(all.get(id), event);
+    }
+    const { items } = await apiAnswer<{ items: { name: string; state: string }[] }>(
+      `${rig.base}/api/v1/links?state=drained`,
+    );
+    assert.deepEqual(
+      items.map(({ name }) => name),
+      ['b', 'c'],
+    );
   });
 
   test('a damaged file at the start is put aside, and the log and the stream say so', async (t) => {

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import {
@@ -16,6 +19,10 @@ interface Row {
   readonly name: string;
   readonly state: string;
   readonly since: string;
+}
+
+interface Learner extends Row {
+  readonly learned?: { readonly idleTimeoutMs?: number };
 }
 
 interface Group {
@@ -108,6 +115,38 @@ suite('a daemon remembers', { concurrency: true, timeout: 60_000 }, () => {
     const refused = await runCli(t, ['run', file, '--state-dir', stateDir]);
     assert.equal(refused.code, 3);
     assert.match(refused.stderr, /^linkhold: a daemon \(process \d+\) runs with .*; stop it, or/);
+  });
+
+  test('kill -9 after a link learned when its server ends idle connections: known, and not told again', async (t) => {
+    const server = http.createServer((_request, response) => void response.end());
+    server.keepAliveTimeout = 0;
+    server.on('connection', (socket) => void setTimeout(() => socket.end(), 3_000));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => server.close().closeAllConnections());
+    const { port } = server.address() as AddressInfo;
+    const directory = temporaryDirectory(t);
+    const file = path.join(directory, 'linkhold.yaml');
+    const link = `{ url: "http://127.0.0.1:${port}", time: 60s, interval: 1s }`;
+    writeFileSync(file, `links: { web: ${link} }\n`);
+    const stateDir = path.join(directory, 'state');
+    const first = await daemon(t, file, stateDir);
+    const learns = ({ items: [row] }: { items: Learner[] }) => row?.learned !== undefined;
+    const before = await apiAnswer<{ items: Learner[] }>(`${first.base}/links`, learns);
+    const learned = before.items[0]?.learned;
+    assert((learned?.idleTimeoutMs ?? 0) > 100, JSON.stringify(learned));
+    first.run.kill('SIGKILL');
+    await first.run.ended();
+
+    const again = once(server, 'connection', { signal: AbortSignal.timeout(20_000) });
+    const second = await daemon(t, file, stateDir);
+    const after = await apiAnswer<{ items: Learner[] }>(`${second.base}/links`);
+    assert.deepEqual(after.items[0]?.learned, learned);
+    const [socket] = (await again) as [Socket];
+    await once(socket, 'close', { signal: AbortSignal.timeout(20_000) });
+    const { items } = await apiAnswer<{ items: Event[] }>(`${second.base}/events?since=0`);
+    const told = items.filter(({ text }) => /ends a connection that is idle/.test(text ?? ''));
+    assert.equal(told.length, 1, JSON.stringify(told));
   });
 
   test('export of a running daemon, import elsewhere: the next daemon there has the same drains', async (t) => {

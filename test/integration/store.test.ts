@@ -103,11 +103,11 @@ suite('the store under fire', { timeout: 300_000 }, () => {
       store.open();
       assert.equal(store.trouble(), undefined);
       assert(store.lastId > last);
-      const kept = store.find({ after: 0, limit: 10_000_000 });
+      const kept = store.find({ after: 0, limit: 10_000_000 }) ?? [];
       const texts = new Map(kept.map((event) => [event.id, 'text' in event ? event.text : '']));
       for (const [id, text] of told) assert.equal(texts.get(id), text);
       // How the group stands was kept with the last batch, and not a batch before or after.
-      const [newest] = store.find({ limit: 1 });
+      const [newest] = store.find({ limit: 1 }) ?? [];
       const [, life, count] = /^life (\d+) (\d+)$/.exec(texts.get(newest?.id ?? 0) ?? '') ?? [];
       const [, standsIn, standsAt] =
         /^life (\d+) (\d+)$/.exec(store.groups.get('g')?.active ?? '') ?? [];
@@ -151,7 +151,7 @@ suite('the store under fire', { timeout: 300_000 }, () => {
     log.close();
     assert.equal(store.trouble(), undefined);
     assert.equal(notes.at(-1), 'the memory on disk works again');
-    assert.equal(store.find({ after: 0, limit: 10_000 }).length, 5_000);
+    assert.equal(store.find({ after: 0, limit: 10_000 })?.length, 5_000);
     store.close();
   });
 
@@ -197,7 +197,7 @@ suite('the store under fire', { timeout: 300_000 }, () => {
     other.close();
     clock.now += RETRY_MS;
     log.close();
-    assert.equal(store.find({ after: 0, limit: 100 }).length, 10);
+    assert.equal(store.find({ after: 0, limit: 100 })?.length, 10);
     assert.deepEqual(notes.length, 2);
     store.close();
   });

@@ -44,17 +44,20 @@ export interface ApiRigOptions {
   readonly host?: string;
   readonly config?: Partial<Config>;
   readonly tls?: TlsFiles;
+  /** Events are kept in its store, as a daemon does. Default: in memory alone. */
+  readonly keeps?: boolean;
   readonly troubles?: () => readonly string[];
   readonly reload?: () => Promise<void>;
 }
 
 export async function apiRig(t: TestContext, options: ApiRigOptions = {}): Promise<ApiRig> {
   const { host = '127.0.0.1', tls, troubles = () => [] } = options;
-  const log = new EventLog();
-  log.setMaxListeners(0);
-  const supervisor = new Supervisor(log);
   const stateDir = temporaryDirectory(t);
   const store = new Store({ directory: stateDir, note: () => undefined });
+  if (options.keeps === true) store.open();
+  const log = new EventLog(options.keeps === true ? store : undefined);
+  log.setMaxListeners(0);
+  const supervisor = new Supervisor(log);
   const statusPage = new StatusPage(supervisor, log, store);
   const version = '1.2.3';
   const app = buildApi({
@@ -73,6 +76,7 @@ export async function apiRig(t: TestContext, options: ApiRigOptions = {}): Promi
   t.after(async () => {
     await app.close();
     await supervisor.close();
+    log.close();
     store.close();
   });
   const config = { ...NOTHING, ...options.config };

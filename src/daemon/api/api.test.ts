@@ -73,7 +73,7 @@ suite('reading the API', { timeout: 20_000 }, () => {
     assert.deepEqual((await ask('/api/v1/relays')).json(), { items: [], next: null });
   });
 
-  test('events: since, link, limit and next', async (t) => {
+  test('events: since, before, link, limit and next', async (t) => {
     const { ask, log } = await apiRig(t);
     for (const group of ['x', 'y', 'x', 'y', 'x'])
       log.append({ at, type: 'note', text: '', group });
@@ -86,6 +86,11 @@ suite('reading the API', { timeout: 20_000 }, () => {
     assert.deepEqual(await ids('since=1&limit=2'), [[2, 3], 3]);
     assert.deepEqual(await ids('since=3&limit=2'), [[4, 5], null]);
     assert.deepEqual(await ids('link=x'), [[1, 3, 5], null]);
+    assert.deepEqual(await ids(`before=${Number.MAX_SAFE_INTEGER}&limit=2`), [[4, 5], 4]);
+    assert.deepEqual(await ids('before=4&limit=2'), [[2, 3], 2]);
+    assert.deepEqual(await ids('before=2&limit=2'), [[1], null]);
+    assert.deepEqual(await ids('before=5&limit=2&link=x'), [[1, 3], null]);
+    assert.match(problemIn(await ask('/api/v1/events?since=1&before=3'), 400), /not both$/);
     assert.match(
       problemIn(await ask('/api/v1/events?link=x&link=y'), 400),
       /^link: write it once$/,

@@ -156,16 +156,31 @@ function events({ log }: ApiContext): Endpoint {
   return endpoint({
     method: 'GET',
     path: '/api/v1/events',
-    summary: 'What happened, oldest first: the newest ones, or with "since" those after it.',
+    summary:
+      'What happened, oldest first: the newest ones, those after "since", or the last before "before".',
     query: z.object({
       limit: paging.limit,
       since: wholeNumber(0, Number.MAX_SAFE_INTEGER)
         .optional()
         .describe('Only events after this id; "next" is the "since" of the following page.'),
+      before: wholeNumber(0, Number.MAX_SAFE_INTEGER)
+        .optional()
+        .describe('The last events before this id; "next" is the "before" of the older page.'),
       link: text().optional().describe('Only events of this link or group.'),
     }),
     answer: pageOf(eventRow),
-    run: ({ query }) => log.query({ ...query, limit: limitOf(query) }),
+    problems: [503],
+    run: ({ query }) => {
+      if (query.since !== undefined && query.before !== undefined) {
+        throw new ProblemError(400, 'before: write it, or "since", and not both');
+      }
+      const { items, next, isWhole } = log.query({ ...query, limit: limitOf(query) });
+      // Who follows by id is not to believe that it has everything.
+      if (!isWhole && (query.since ?? query.before) !== undefined) {
+        throw new ProblemError(503, 'the events before cannot be read now', 5);
+      }
+      return { items, next };
+    },
   });
 }
 
@@ -189,7 +204,7 @@ function summaryEndpoint({ supervisor, log, version, troubles }: ApiContext): En
         version,
         status: wrong.length === 0 ? 'ok' : 'degraded',
         troubles: wrong,
-        lastEventId: log.query({ limit: 1 }).items[0]?.id ?? 0,
+        lastEventId: log.lastId,
         links,
         tags: [...tags].toSorted((a, b) => a.localeCompare(b, 'en')),
         groups: groups.slice(0, MOST_NAMED).map(({ name, active, paths }) => {

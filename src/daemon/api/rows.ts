@@ -17,6 +17,7 @@ import { ENGINES, PROTOCOLS } from '../relay-schema.ts';
 import type { RelayStatus } from '../relays.ts';
 import type { RouteStatus } from '../route-runner.ts';
 import { OLD_FLOWS } from '../schema-parts.ts';
+import { learnedRow } from '../store/past.ts';
 
 /** A link, with the tags that its configuration gives it. */
 export interface LinkRow extends LinkStatus {
@@ -58,6 +59,9 @@ export const linkRow: z.ZodType<LinkRow> = z
     local: z.string().nullable(),
     remote: z.string().nullable(),
     proves: z.string().describe('What "up" proves, and what it does not.'),
+    learned: learnedRow
+      .exactOptional()
+      .describe('What it found out about its peer, also before a restart, if anything.'),
     mptcp: z.object({ inUse: z.boolean(), subflows: count }).exactOptional(),
   })
   .meta({ id: 'Link' });

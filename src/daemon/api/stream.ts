@@ -21,6 +21,8 @@ interface Reader {
   readonly out: ServerResponse;
   /** The last event it was sent. */
   last: number;
+  /** It lacks what follows this event: that could not be read. */
+  lacksAfter: number | undefined;
   /** What was written is not yet taken, so nothing more is. */
   full: boolean;
   missedBeats: number;
@@ -55,8 +57,8 @@ export class EventStream {
   /** Adds a reader; it gets everything after `since`, or what happens from now on. */
   open(out: ServerResponse, since: number | undefined): void {
     if (this.#readers.size === 0) this.#start();
-    const last = since ?? lastIdOf(this.#log);
-    const reader: Reader = { out, last, full: false, missedBeats: 0 };
+    const last = since ?? this.#log.lastId;
+    const reader: Reader = { out, last, lacksAfter: undefined, full: false, missedBeats: 0 };
     this.#readers.add(reader);
     out.on('drain', () => {
       reader.full = false;
@@ -91,7 +93,7 @@ export class EventStream {
     const text = frame(event);
     for (const reader of this.#readers) {
       if (reader.full) continue;
-      if (reader.last !== event.id - 1) {
+      if (reader.last !== event.id - 1 || reader.lacksAfter !== undefined) {
         this.#catchUp(reader);
         continue;
       }
@@ -100,11 +102,24 @@ export class EventStream {
     }
   };
 
-  /** Sends what the reader lacks, page by page, until it has all or takes no more. */
+  /**
+   * Sends what the reader lacks, page by page, until it has all or takes no more. Where the past
+   * cannot be read it gets what happens; once it can be read, all from the gap on, in order.
+   */
   #catchUp(reader: Reader): void {
-    while (!reader.full && reader.last !== lastIdOf(this.#log)) {
-      const { items } = this.#log.query({ since: reader.last, limit: PAGE });
+    if (reader.lacksAfter !== undefined) {
+      if (this.#log.query({ since: reader.lacksAfter, limit: 1 }).isWhole) {
+        reader.last = reader.lacksAfter;
+        reader.lacksAfter = undefined;
+      }
+    }
+    while (!reader.full && reader.last !== this.#log.lastId) {
+      const since = reader.last;
+      const { items, isWhole } = this.#log.query({ since, limit: PAGE });
+      // Whoever asks has what waits told first, to this reader too.
+      if (reader.last !== since) continue;
       const last = items.at(-1)?.id;
+      if (!isWhole) reader.lacksAfter ??= since;
       if (last === undefined) return;
       reader.last = last;
       this.#write(reader, items.map(frame).join(''));
@@ -117,14 +132,12 @@ export class EventStream {
 
   #beat(): void {
     for (const reader of this.#readers) {
-      if (!reader.full) this.#write(reader, ':\n\n');
-      else if (++reader.missedBeats >= MOST_MISSED_BEATS) reader.out.destroy();
+      if (!reader.full) {
+        this.#write(reader, ':\n\n');
+        this.#catchUp(reader);
+      } else if (++reader.missedBeats >= MOST_MISSED_BEATS) reader.out.destroy();
     }
   }
-}
-
-function lastIdOf(log: EventLog): number {
-  return log.query({ limit: 1 }).items[0]?.id ?? 0;
 }
 
 function frame(event: LoggedEvent): string {

@@ -24,7 +24,7 @@ h2 { font-size: 1rem; margin: 2.5rem 0 .75rem }
 ul { list-style: none; margin: 0; padding: 0 }
 .links { background: var(--card); border: 1px solid var(--line); border-radius: 12px }
 .links li { padding: 1rem 1.1rem } .links li + li { border-top: 1px solid var(--line) }
-.head, .foot { display: flex; justify-content: space-between; gap: 1rem; flex-wrap: wrap }
+.head, .foot { display: flex; justify-content: space-between; gap: 0 1rem; flex-wrap: wrap }
 .head strong, .incidents strong { overflow-wrap: anywhere; font-weight: 600 }
 .state { font-weight: 600; white-space: nowrap }
 .foot, .key, .none, footer { color: var(--soft); font-size: .875rem }

@@ -17,9 +17,11 @@ export const EVENT_BYTES: number = 256 * 1_024 * 1_024;
 const ROW_BYTES = 24;
 const TRIM_ROWS = 500;
 
-/** Which kept events are wanted: all of them above `after`, or the newest. */
+/** Which kept events are wanted: the first above `after`, or else the newest below `before`. */
 export interface KeptQuery {
   readonly after?: number | undefined;
+  /** Default: above all of them. */
+  readonly before?: number | undefined;
   readonly subject?: string | undefined;
   readonly limit: number;
 }
@@ -54,8 +56,8 @@ export class EventTable {
     const select = 'SELECT id, body FROM events WHERE';
     this.#all = db.prepare(`${select} id > ? ORDER BY id LIMIT ?`);
     this.#of = db.prepare(`${select} subject = ? AND id > ? ORDER BY id LIMIT ?`);
-    this.#newest = db.prepare(`${select} id > ? ORDER BY id DESC LIMIT ?`);
-    this.#newestOf = db.prepare(`${select} subject = ? AND id > ? ORDER BY id DESC LIMIT ?`);
+    this.#newest = db.prepare(`${select} id < ? ORDER BY id DESC LIMIT ?`);
+    this.#newestOf = db.prepare(`${select} subject = ? AND id < ? ORDER BY id DESC LIMIT ?`);
   }
 
   /** The highest id, 0 for none. */
@@ -81,21 +83,26 @@ export class EventTable {
     this.#meta.set('events', Math.max(bytes, 0));
   }
 
-  /** Oldest first. A row that cannot be read is left out. */
-  find({ after, subject, limit }: KeptQuery): LoggedEvent[] {
+  /** Oldest first. A row that cannot be read is left out, and others take its place. */
+  find({ after, before = Number.MAX_SAFE_INTEGER, subject, limit }: KeptQuery): LoggedEvent[] {
     const newest = after === undefined;
-    let rows: ReturnType<StatementSync['all']>;
-    if (subject === undefined) rows = (newest ? this.#newest : this.#all).all(after ?? 0, limit);
-    else {
-      const id = this.#names.find(subject);
-      if (id === undefined) return [];
-      rows = (newest ? this.#newestOf : this.#of).all(id, after ?? 0, limit);
+    const of = subject === undefined ? undefined : this.#names.find(subject);
+    if (subject !== undefined && of === undefined) return [];
+    const found: LoggedEvent[] = [];
+    for (let bound = after ?? before; found.length < limit; ) {
+      const wanted = limit - found.length;
+      const rows =
+        of === undefined
+          ? (newest ? this.#newest : this.#all).all(bound, wanted)
+          : (newest ? this.#newestOf : this.#of).all(of, bound, wanted);
+      for (const { id, body } of rows) {
+        const event = parsed(body);
+        if (event !== undefined) found.push({ id: Number(id), ...event } as LoggedEvent);
+      }
+      if (rows.length < wanted) break;
+      bound = Number(rows.at(-1)?.['id']);
     }
-    if (newest) rows.reverse();
-    return rows.flatMap((row) => {
-      const body = parsed(row['body']);
-      return body === undefined ? [] : [{ id: Number(row['id']), ...body } as LoggedEvent];
-    });
+    return newest ? found.reverse() : found;
   }
 }
 

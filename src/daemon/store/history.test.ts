@@ -150,14 +150,14 @@ suite('roll-ups and what is told from them', () => {
     assert.deepEqual(bars.get('a'), [[0.75, 0, 0.25, 0]]);
   });
 
-  test('minutes go after a day, hours after 30, days after 730', (t) => {
+  test('minutes go a minute after a day, hours an hour after 30 days, days a day after 730', (t) => {
     const { rollUps, rows } = opened(t);
     for (const [tier, lengthMs] of [MINUTE, HOUR, DAY].entries()) {
       const body = Uint8Array.from([0]);
       for (const days of [1, 30, 730]) {
         const at = Math.floor((START - days * DAY) / lengthMs);
         rollUps.put(tier as 0 | 1 | 2, at, 'a', body);
-        rollUps.put(tier as 0 | 1 | 2, at - 1, 'b', body);
+        rollUps.put(tier as 0 | 1 | 2, at - 2, 'b', body);
       }
     }
     drain(rollUps.trim(START));
@@ -169,6 +169,28 @@ suite('roll-ups and what is told from them', () => {
     const span = { fromMs: START, toMs: START + 2 * HOUR };
     assert.equal(history.series('a', span, MINUTE, START + 2 * DAY).stepMs, HOUR);
     assert.equal(history.series('a', span, MINUTE, START + 60 * DAY).stepMs, DAY);
+  });
+
+  test('the last day and the last 30 are told as fine as they are kept, by whole minutes and hours', (t) => {
+    const { rollUps, history } = opened(t);
+    const now = START + 40_500;
+    for (let at = START - DAY - 5 * MINUTE; at < START; at += MINUTE) {
+      rollUps.addMinute(at, 'a', minute({ up: MINUTE }));
+    }
+    drain(rollUps.trim(now));
+    const day = history.series('a', { fromMs: START - DAY, toMs: START }, 10 * MINUTE, now);
+    assert.deepEqual([day.stepMs, day.cells.length], [10 * MINUTE, 144]);
+    assert.equal(day.total.stateMs.notObserved, 0);
+    // As the API's default: up to now, a few milliseconds before it is looked at.
+    const late = history.series('a', { fromMs: now - 5 - DAY, toMs: now - 5 }, MINUTE, now);
+    assert.equal(late.stepMs, MINUTE);
+    const month = { fromMs: START - 30 * DAY, toMs: START };
+    assert.equal(history.series('a', month, HOUR, now).stepMs, HOUR);
+  });
+
+  test('of what is not known there is nothing to tell', (t) => {
+    const { history } = opened(t);
+    const span = { fromMs: START, toMs: START + HOUR };
     assert.deepEqual(history.series('a', span, MINUTE, START + DAY).cells, []);
   });
 
@@ -179,7 +201,7 @@ suite('roll-ups and what is told from them', () => {
     }
     const bars = new Map<string, BarCell[]>();
     const span = { fromMs: START, toMs: START + HOUR };
-    assert.equal(drain(history.bars(['a', 'b'], span, 4, START + HOUR, bars)), 2);
+    drain(history.bars(['a', 'b'], span, 4, START + HOUR, bars));
     assert.deepEqual(
       bars.get('a')?.map(([up]) => up),
       [1, 1, 0.5, 0.5],

@@ -72,7 +72,8 @@ interface Grid extends Span {
 function gridOf({ fromMs, toMs }: Span, stepMs: number, nowMs: number): Grid {
   const least = Math.max(stepMs, (toMs - fromMs) / MOST_CELLS);
   const fits = TIERS.findLastIndex(({ lengthMs }) => lengthMs <= least);
-  const kept = TIERS.findIndex(({ keptMs }) => fromMs >= nowMs - keptMs);
+  // A bucket more than is promised is kept, so that "the last day" may begin with a whole one.
+  const kept = TIERS.findIndex(({ keptMs, lengthMs }) => fromMs >= nowMs - keptMs - lengthMs);
   const tier = Math.max(fits, kept === -1 ? TIERS.length - 1 : kept, 0) as TierIndex;
   const { lengthMs } = TIERS[tier];
   const step = Math.ceil(least / lengthMs) * lengthMs || lengthMs;
@@ -95,10 +96,13 @@ export class History {
     const id = this.#names.find(link);
     const cells = Array.from({ length: id === undefined ? 0 : grid.count }, emptyStats);
     if (id !== undefined) {
-      for (const { atMs, body } of this.#rollUps.rows(id, grid.tier, grid.fromMs, grid.toMs)) {
-        const cell = cells[Math.floor((atMs - grid.fromMs) / grid.stepMs)];
-        const stats = readStats(body);
-        if (cell !== undefined && stats !== undefined) mergeStats(cell, stats);
+      const all = this.#rollUps.rows([id], grid.tier, grid.fromMs, grid.toMs);
+      for (const { lengthMs, rows } of all) {
+        for (const [, at, body] of rows) {
+          const cell = cells[Math.floor((at * lengthMs - grid.fromMs) / grid.stepMs)];
+          const stats = readStats(body);
+          if (cell !== undefined && stats !== undefined) mergeStats(cell, stats);
+        }
       }
     }
     const total = emptyStats();
@@ -114,7 +118,7 @@ export class History {
     };
   }
 
-  /** For each link at most `cells` cells of state shares; a step a link. */
+  /** For each link at most `cells` cells of state shares, in small steps; those of all come last. */
   *bars(
     links: readonly string[],
     span: Span,
@@ -123,23 +127,27 @@ export class History {
     into: Map<string, BarCell[]>,
   ): Generator<void> {
     const grid = gridOf(span, (span.toMs - span.fromMs) / cells, nowMs);
-    for (const link of links) {
-      const id = this.#names.find(link);
-      const sums = Array.from({ length: grid.count }, () => COUNTED_STATES.map(() => 0));
-      if (id !== undefined) {
-        for (const { atMs, body } of this.#rollUps.rows(id, grid.tier, grid.fromMs, grid.toMs)) {
-          const sum = sums[Math.floor((atMs - grid.fromMs) / grid.stepMs)];
-          if (sum !== undefined) addStates(sum, body);
-        }
+    const noTime = () => COUNTED_STATES.map(() => 0);
+    const all = links.map((link) => {
+      const sums = Array.from({ length: grid.count }, noTime);
+      return { link, id: this.#names.find(link), sums };
+    });
+    const known = new Map(all.flatMap(({ id, sums }) => (id === undefined ? [] : [[id, sums]])));
+    const ids = [...known.keys()];
+    const looks = this.#rollUps.rows(ids, grid.tier, grid.fromMs, grid.toMs);
+    for (const { lengthMs, rows } of looks) {
+      for (const [link, at, body] of rows) {
+        const sum = known.get(link)?.[Math.floor((at * lengthMs - grid.fromMs) / grid.stepMs)];
+        if (sum !== undefined) addStates(sum, body);
       }
-      into.set(
-        link,
-        sums.map((sum, index) => {
-          const at = grid.fromMs + index * grid.stepMs;
-          return sharesOf(sum, Math.min(at + grid.stepMs, grid.toMs, nowMs) - at);
-        }),
-      );
       yield;
+    }
+    for (const { link, sums } of all) {
+      const cells = sums.map((sum, index) => {
+        const at = grid.fromMs + index * grid.stepMs;
+        return sharesOf(sum, Math.min(at + grid.stepMs, grid.toMs, nowMs) - at);
+      });
+      into.set(link, cells);
     }
   }
 }

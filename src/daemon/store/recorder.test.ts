@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import type { LinkState } from '../../keepalive/keepalive.ts';
-import { Link } from '../../link/link.ts';
+import { type Learned, Link } from '../../link/link.ts';
 import { Recorder } from './recorder.ts';
+import { DatabaseSync } from './sqlite.ts';
 import { type Standing, Store } from './store.ts';
 
 const TIMING = { timeMs: 1e9, intervalMs: 1e9, probes: 3 };
@@ -24,6 +25,10 @@ class TestLink extends Link {
     this.feed((machine, now) => machine.handleReceived(now));
   }
 
+  find(learned: Learned): void {
+    this.learn(learned);
+  }
+
   fail(): void {
     this.feed((machine, now) => machine.handleFailure('reset', {}, now));
   }
@@ -39,9 +44,13 @@ interface Rig {
   add(name: string, url?: string): TestLink;
 }
 
-function rig(t: TestContext, directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'))): Rig {
+function rig(
+  t: TestContext,
+  directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-')),
+  now: () => number = () => performance.now(),
+): Rig {
   const notes: string[] = [];
-  const store = new Store({ directory, note: (text) => notes.push(text) });
+  const store = new Store({ directory, note: (text) => notes.push(text), now });
   store.open();
   const links: TestLink[] = [];
   let flushes = 0;
@@ -172,6 +181,102 @@ suite('the recorder', () => {
       ['b', 'up', false],
       ['c', 'up', false],
     ]);
+  });
+
+  test('a memory that opens only later: drains and what was learned are taken up, decisions stand', (t) => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'));
+    const first = rig(t, directory);
+    const [, a, b] = ['other', 'a', 'b', 'c'].map((name) => first.add(name));
+    for (const link of first.links) link.hear();
+    a?.find({ localPort: 1_194 });
+    a?.drain();
+    b?.drain();
+    // As after kill -9, and the disk is not there.
+    const away = `${directory}-away`;
+    t.after(() => rmSync(away, { recursive: true, force: true }));
+    renameSync(directory, away);
+    const clock = { now: 0 };
+    const second = rig(t, directory, () => clock.now);
+    assert.match(second.store.trouble() ?? '', /cannot be opened or made/);
+    const [c, d, e] = ['a', 'b', 'c'].map((name) => second.add(name));
+    c?.hear();
+    d?.drain();
+    d?.resume();
+    const from = performance.now();
+    second.recorder.tick(from + 1_000, Date.now());
+    assert.deepEqual([c?.state, d?.state, e?.state], ['up', 'unknown', 'unknown']);
+    renameSync(away, directory);
+    clock.now += 5_000;
+    second.store.keep([]);
+    const peek = new Store({ directory, note: () => undefined });
+    peek.open();
+    assert.equal(peek.links.get('a')?.state, 'drained', 'not written over before it is taken up');
+    peek.close();
+    second.recorder.tick(from + 2_000, Date.now());
+    assert.deepEqual([c?.state, d?.state, e?.state], ['drained', 'unknown', 'unknown']);
+    assert.deepEqual(c?.learned, { localPort: 1_194 });
+    assert.equal(c?.status().since, a?.status().since);
+    assert(second.notes.some((text) => text.startsWith('nothing was observed since ')));
+    assert.equal(second.store.trouble(), undefined);
+    second.store.keep([]);
+    const third = new Store({ directory, note: () => undefined });
+    third.open();
+    const states = ['a', 'b', 'other'].map((name) => third.links.get(name)?.state);
+    assert.deepEqual(states, ['drained', 'unknown', 'up']);
+    third.close();
+  });
+
+  test('what a link learned is kept within 10 s without any event, and not for another URL', (t) => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'));
+    const first = rig(t, directory);
+    const link = first.add('a');
+    link.find({ idleTimeoutMs: 5_000, localPort: 1_194 });
+    const from = performance.now();
+    for (let s = 1; s <= 12; s += 1) first.recorder.tick(from + s * 1_000, Date.now());
+    link.find({ localPort: undefined });
+    for (let s = 13; s <= 24; s += 1) first.recorder.tick(from + s * 1_000, Date.now());
+    // As after kill -9: nothing more is written.
+    const second = rig(t, directory);
+    assert.deepEqual(second.add('a').status().learned, { idleTimeoutMs: 5_000 });
+    const third = rig(t, directory);
+    assert.equal(third.add('a', 'test://other').status().learned, undefined);
+  });
+
+  test('what is no learned value in the file is not taken for one', (t) => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'));
+    const first = rig(t, directory);
+    for (const name of ['a', 'b']) first.add(name).drain();
+    const db = new DatabaseSync(first.store.file);
+    const named = (name: string) => `name = (SELECT id FROM names WHERE name = '${name}')`;
+    const learned = `json_set(body, '$.learned', json('{"localPort":"x"}'))`;
+    db.exec(`UPDATE links SET body = ${learned} WHERE ${named('a')}`);
+    db.exec(`UPDATE links SET body = json_set(body, '$.state', 'happy') WHERE ${named('b')}`);
+    db.close();
+    const second = rig(t, directory);
+    const [a, b] = [second.add('a'), second.add('b')];
+    assert.deepEqual([a.state, a.learned, b.state], ['drained', {}, 'unknown']);
+  });
+
+  test('a link that left the configuration keeps its past, and is drained when it returns', async (t) => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-'));
+    const first = rig(t, directory);
+    const gone = first.add('gone');
+    gone.hear();
+    gone.emit('reply', { at: '', link: 'gone', type: 'reply', rttMs: 7 });
+    gone.drain();
+    first.links.splice(0, 1);
+    gone.close();
+    await first.recorder.stop();
+    first.store.close();
+    // A daemon that knows nothing of it.
+    const second = rig(t, directory);
+    second.add('other').hear();
+    await second.recorder.stop();
+    assert.equal(await second.store.tidy(), true);
+    assert.equal(totalOf(second.store, 'gone').rttMs?.max, 7);
+    second.store.close();
+    const third = rig(t, directory);
+    assert.equal(third.add('gone').state, 'drained');
   });
 
   test('what changed is offered until it is kept, and a group only when its path is another', (t) => {

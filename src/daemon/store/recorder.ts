@@ -30,6 +30,8 @@ export interface Watched {
 interface Entry {
   link: Link;
   state: LinkState;
+  /** A person drained or resumed it in this life: that counts before what was remembered. */
+  decided: boolean;
   /** Up to when its time is counted. */
   countedTo: number;
   stats: LinkStats;
@@ -64,6 +66,8 @@ export class Recorder implements StandingSource {
   #tickedAt: number;
   #beatAt: number;
   #minute: number;
+  /** By the wall clock: from then on this daemon watches. */
+  readonly #startedMs = Date.now();
   #working: Promise<void> | undefined;
 
   constructor(store: Store, watched: Watched) {
@@ -78,8 +82,7 @@ export class Recorder implements StandingSource {
 
   /** Starts the clock, and tells for how long nobody watched. */
   start(): void {
-    const { lastSign } = this.#store;
-    if (lastSign !== undefined) this.#watched.note(gapText(lastSign, Date.now()));
+    this.#tellGap();
     this.#timer = setInterval(() => this.tick(performance.now(), Date.now()), TICK_MS);
   }
 
@@ -87,6 +90,7 @@ export class Recorder implements StandingSource {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#working;
+    this.#keepStanding();
     this.#cut(performance.now());
     for (const { atMs, stats } of this.#minutes) this.#store.putMinuteNow(atMs, stats);
   }
@@ -114,12 +118,13 @@ export class Recorder implements StandingSource {
     const { name } = link;
     const before = this.#entries.get(name);
     const past = before === undefined ? this.#store.links.get(name) : pastOf(before.link);
-    if (past?.url === link.identity.url) link.recall(past.state, past.since);
+    if (past?.url === link.identity.url) link.recall(past);
     const now = performance.now();
     if (before !== undefined) count(before, now);
     const entry: Entry = {
       link,
       state: link.state,
+      decided: before?.decided ?? false,
       countedTo: now,
       stats: before?.stats ?? emptyStats(),
       waits: false,
@@ -135,12 +140,15 @@ export class Recorder implements StandingSource {
       entry.waits = false;
       entry.stats.roundTrips.record(rttMs);
     });
+    link.on('learned', () => this.#changed.add(name));
     link.on('state', ({ from, to }) => {
       count(entry, performance.now());
       entry.state = to;
       this.#changed.add(name);
       // What a person did is kept before they are told that it is done.
-      if (from === 'drained' || to === 'drained') this.#watched.flush();
+      if (from !== 'drained' && to !== 'drained') return;
+      entry.decided = true;
+      this.#watched.flush();
     });
   }
 
@@ -149,10 +157,12 @@ export class Recorder implements StandingSource {
     const late = now - this.#tickedAt - TICK_MS;
     if (late > SLACK_MS) this.#skip(this.#tickedAt, now);
     this.#tickedAt = now;
+    if (this.#store.takeLatePast()) this.#recallLate();
     this.#watched.flush();
     if (now - this.#beatAt >= BEAT_MS) {
       this.#beatAt = now;
       this.#store.beat(false);
+      this.#keepStanding();
     }
     const minute = Math.floor(wallMs / MINUTE_MS);
     if (minute === this.#minute) return;
@@ -161,6 +171,27 @@ export class Recorder implements StandingSource {
     this.#working ??= this.#work().finally(() => {
       this.#working = undefined;
     });
+  }
+
+  #tellGap(): void {
+    const { lastSign } = this.#store;
+    if (lastSign !== undefined) this.#watched.note(gapText(lastSign, this.#startedMs));
+  }
+
+  /** The memory could not be opened at the start, and can be now. */
+  #recallLate(): void {
+    this.#tellGap();
+    for (const [name, { link, decided }] of this.#entries) {
+      const past = this.#store.links.get(name);
+      if (past?.url === link.identity.url)
+        link.recall(decided ? { ...past, state: link.state } : past);
+      this.#changed.add(name);
+    }
+  }
+
+  /** What a link learned is kept with the next event, or without one. */
+  #keepStanding(): void {
+    if (this.#changed.size > 0) this.#store.keep([]);
   }
 
   /** Nobody watched from `from` to `to`. */
@@ -202,7 +233,7 @@ export class Recorder implements StandingSource {
 
 function pastOf(link: Link): LinkPast {
   const { state, since, reason, url } = link.status();
-  return { state, since, reason, url };
+  return { state, since, reason, url, learned: link.learned };
 }
 
 /** Adds the time since it was last counted to the state the link is in. */

@@ -52,7 +52,7 @@ function events(from: number, count: number, text = 'x'): LoggedEvent[] {
   }));
 }
 
-const ids = (found: readonly LoggedEvent[]) => found.map(({ id }) => id);
+const ids = (found: readonly LoggedEvent[] | undefined) => found?.map(({ id }) => id);
 
 suite('the store', () => {
   test('events by id, the newest, those of a name, and pages; also after a restart', (t) => {
@@ -74,6 +74,8 @@ suite('the store', () => {
     assert.deepEqual(ids(again.find({ subject: 'even', after: 2, limit: 9 })), [4, 6]);
     assert.deepEqual(again.find({ subject: 'nobody', limit: 9 }), []);
     assert.deepEqual(again.find({ after: 5, limit: 1 }), events(6, 1));
+    assert.deepEqual(ids(again.find({ before: 5, limit: 2 })), [3, 4]);
+    assert.deepEqual(ids(again.find({ before: 6, subject: 'even', limit: 9 })), [2, 4]);
     again.close();
   });
 
@@ -109,7 +111,7 @@ suite('the store', () => {
     write();
     write();
     assert(pages() <= full * 1.2, `${pages()} pages after ${full}`);
-    const left = store.find({ after: 0, limit: 10_000 });
+    const left = store.find({ after: 0, limit: 10_000 }) ?? [];
     assert.equal(left.at(-1)?.id, next - 1);
     assert(left.length > 100 && left.length < 700, `${left.length} left`);
     store.close();
@@ -126,6 +128,25 @@ suite('the store', () => {
     assert(readdirSync(directory).includes('linkhold.db.corrupt-2026-11-22T12-00-00.000Z'));
     assert(store.lastId >= START, 'ids above those of the file that is gone');
     assert.equal(store.keep(events(store.lastId + 1, 1)), true);
+    store.close();
+  });
+
+  test('a damaged file that cannot be put aside at the start is put aside once it can', (t) => {
+    const directory = tempDirectory(t);
+    writeFileSync(path.join(directory, 'linkhold.db'), 'no database at all, '.repeat(100));
+    const taken = path.join(directory, 'linkhold.db.corrupt-2026-11-22T12-00-00.000Z');
+    madeAnew(path.join(taken, 'full'));
+    const { store, notes, clock } = storeIn(directory);
+    store.open();
+    assert.match(store.trouble() ?? '', /linkhold\.db does not work .*; what happens is kept in/);
+    assert.equal(store.keep(events(1, 1)), false);
+    [clock.now, clock.wallMs] = [RETRY_MS, START + RETRY_MS];
+    assert.equal(store.keep(events(1, 1)), true);
+    assert.equal(store.trouble(), undefined);
+    assert.deepEqual(
+      notes.slice(1).map((note) => note.replace(/^.*linkhold\.db was/, 'was').slice(0, 12)),
+      ['was damaged ', 'the memory o'],
+    );
     store.close();
   });
 
@@ -184,7 +205,7 @@ suite('the store', () => {
       /^.*below\/linkhold\.db cannot be opened or made; what happens is kept in memory/;
     assert.match(store.trouble() ?? '', trouble);
     assert.equal(store.keep(events(1, 1)), false);
-    assert.deepEqual(store.find({ limit: 1 }), []);
+    assert.equal(store.find({ limit: 1 }), undefined);
     assert.equal(store.series('a', { fromMs: 0, toMs: 1 }, 1), undefined);
     clock.now += RETRY_MS;
     assert.equal(store.keep(events(1, 1)), false);
@@ -196,6 +217,19 @@ suite('the store', () => {
     assert.equal(store.keep(events(1, 1)), true);
     assert.equal(store.trouble(), undefined);
     assert.deepEqual(notes.slice(1), ['the memory on disk works again']);
+    store.close();
+  });
+
+  test('a row that cannot be read is left out, and the page has the next one in its place', (t) => {
+    const { store } = storeIn(tempDirectory(t));
+    store.open();
+    store.keep(events(1, 6));
+    const other = new DatabaseSync(store.file);
+    other.exec("UPDATE events SET body = 'nonsense' WHERE id IN (2, 5)");
+    other.close();
+    assert.deepEqual(ids(store.find({ after: 0, limit: 3 })), [1, 3, 4]);
+    assert.deepEqual(ids(store.find({ before: 6, limit: 3 })), [1, 3, 4]);
+    assert.deepEqual(ids(store.find({ limit: 2 })), [4, 6]);
     store.close();
   });
 

@@ -79,6 +79,9 @@ export class Store implements EventKeeper {
   #source: StandingSource | undefined;
   #asideAt = Number.NEGATIVE_INFINITY;
   #opened = false;
+  /** Whether what the daemon before knew is read; `late`: only now, while this one runs. */
+  #past: 'unread' | 'late' | 'read' = 'unread';
+  #isNew = false;
   #closed = false;
 
   constructor(options: StoreOptions) {
@@ -90,20 +93,14 @@ export class Store implements EventKeeper {
 
   /** Reads what there is. Throws `SystemError` (`newer-database`) only; else see `trouble`. */
   open(): void {
-    const isNew = !existsSync(this.file);
+    this.#isNew = !existsSync(this.file);
     // Above the ids of a file that cannot be read now, so that they rise nevertheless.
     this.#lastId = this.#wallMs();
-    this.#read(({ meta, events, links, groups }) => {
-      const atMs = meta.get('heartbeat');
-      const stopped = meta.get('ended') === 1;
-      if (atMs !== undefined) this.#lastSign = { atMs, stopped };
-      const last = events.lastId();
-      if (isNew || last > 0) this.#lastId = last + (isNew || stopped ? 0 : ID_GAP);
-      this.#links = links.all();
-      this.#groups = groups.all();
-    });
+    this.#read(() => undefined);
     this.#opened = true;
     this.beat(false);
+    // A new file in the place of a damaged one: nothing runs yet that would have to know.
+    this.takeLatePast();
   }
 
   /** Ends it. What is given afterwards is not kept. */
@@ -136,13 +133,22 @@ export class Store implements EventKeeper {
     return this.#lastId;
   }
 
+  /** True once, if what the daemon before knew could be read only after the start. */
+  takeLatePast(): boolean {
+    if (this.#past !== 'late') return false;
+    this.#past = 'read';
+    return true;
+  }
+
   /** From now on how links and groups stand is kept together with what is told of them. */
   attach(source: StandingSource): void {
     this.#source = source;
   }
 
   keep(events: readonly LoggedEvent[]): boolean {
-    const standing = this.#source?.changes();
+    this.#read(() => undefined);
+    // What was known before is taken up first, and not written over.
+    const standing = this.#past === 'read' ? this.#source?.changes() : undefined;
     const kept = this.#write((tables) => {
       tables.events.add(events);
       for (const [name, row] of standing?.links ?? []) tables.links.put(name, row);
@@ -155,8 +161,8 @@ export class Store implements EventKeeper {
     return true;
   }
 
-  find(query: KeptQuery): LoggedEvent[] {
-    return this.#read((tables) => tables.events.find(query)) ?? [];
+  find(query: KeptQuery): LoggedEvent[] | undefined {
+    return this.#read((tables) => tables.events.find(query));
   }
 
   /** A sign of life, so that the next daemon knows when this one ended. */
@@ -266,12 +272,28 @@ export class Store implements EventKeeper {
     if (this.#now() < this.#openAt) return undefined;
     const { mostEventBytes = EVENT_BYTES } = this.#options;
     try {
-      this.#tables = openTables(this.file, mostEventBytes);
+      const tables = openTables(this.file, mostEventBytes);
+      this.#tables = tables;
+      if (this.#past === 'unread') this.#readPast(tables);
     } catch (error) {
       this.#openAt = this.#now() + RETRY_MS;
       throw error;
     }
     return this.#tables;
+  }
+
+  /** Before anything is written. */
+  #readPast({ meta, events, links, groups }: Tables): void {
+    const atMs = meta.get('heartbeat');
+    const stopped = meta.get('ended') === 1;
+    if (atMs !== undefined) this.#lastSign = { atMs, stopped };
+    const last = events.lastId();
+    const next = last + (this.#isNew || stopped ? 0 : ID_GAP);
+    if (this.#opened) this.#lastId = Math.max(this.#lastId, last);
+    else if (this.#isNew || last > 0) this.#lastId = next;
+    this.#links = links.all();
+    this.#groups = groups.all();
+    this.#past = this.#opened ? 'late' : 'read';
   }
 
   #read<Result>(work: (tables: Tables) => Result): Result | undefined {
@@ -317,9 +339,9 @@ export class Store implements EventKeeper {
   /** Begins a new file, if the damaged one can be moved; a disk that damages all of them is left. */
   #putAside(cause: unknown): boolean {
     if (this.#now() - this.#asideAt < ASIDE_MS) return false;
-    this.#asideAt = this.#now();
     try {
       const aside = moveAside(this.file, this.#wallMs());
+      this.#asideAt = this.#now();
       const why = (cause as Error).message;
       this.#options.note(
         `${this.file} was damaged (${why}): a new one is begun, it is now ${aside}`,

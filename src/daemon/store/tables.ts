@@ -9,7 +9,7 @@ import { EventTable } from './event-table.ts';
 import { History } from './history.ts';
 import { Meta } from './meta.ts';
 import { Names } from './names.ts';
-import { type GroupPast, type LinkPast, PastTable } from './past.ts';
+import { type GroupPast, groupPast, type LinkPast, linkPast, PastTable } from './past.ts';
 import { RollUps } from './roll-ups.ts';
 import type { DatabaseSync } from './sqlite.ts';
 
@@ -36,8 +36,8 @@ export function openTables(file: string, mostEventBytes: number): Tables {
       meta,
       names,
       events: new EventTable(db, meta, names, mostEventBytes),
-      links: new PastTable(db, names, 'links'),
-      groups: new PastTable(db, names, 'groups'),
+      links: new PastTable(db, names, 'links', linkPast),
+      groups: new PastTable(db, names, 'groups', groupPast),
       rollUps,
       history: new History(rollUps, names),
     };

@@ -3,7 +3,7 @@ import { suite, type TestContext, test } from 'node:test';
 import { type Exchange, eventually, scriptHttp } from '../../../test/support/scripted-http.ts';
 import type { TimingInput } from '../../keepalive/timing.ts';
 import { FLAGS } from '../../time/usage-error.ts';
-import type { Link, NoteEvent, StateEvent } from '../link.ts';
+import type { Link, LinkBefore, NoteEvent, StateEvent } from '../link.ts';
 import { createLink } from '../registry.ts';
 
 /** So short that a test takes no second, long enough for a busy machine. */
@@ -17,8 +17,14 @@ interface Watched {
   readonly notes: string[];
 }
 
-function watch(t: TestContext, url: string, timing: TimingInput = LONG): Watched {
+function watch(
+  t: TestContext,
+  url: string,
+  timing: TimingInput = LONG,
+  before?: LinkBefore,
+): Watched {
   const link = createLink(url, timing, 'links.a', 'a');
+  if (before !== undefined) link.recall(before);
   const [states, notes]: [string[], string[]] = [[], []];
   link.on('state', ({ to, reason }: StateEvent) => states.push(`${to} ${reason}`));
   link.on('note', ({ text }: NoteEvent) => notes.push(text));
@@ -90,6 +96,21 @@ suite('http links', { timeout: 30_000, concurrency: 8 }, () => {
     const told = /^this server ends a connection that is idle for (\d+)ms$/.exec(notes[0] ?? '');
     const idleMs = Number(told?.[1]);
     assert(idleMs >= 290 && idleMs < 2_000, notes.join());
+    const { learned } = link.status();
+    assert(Math.abs((learned?.idleTimeoutMs ?? 0) - idleMs) <= 1, JSON.stringify(learned));
+  });
+
+  test('what it learned in a life before is in its status from the start, and is not told again', async (t) => {
+    const server = await scriptHttp(t, (exchange) => exchange.ok('Connection: close'));
+    const learned = { requestsPerConnection: 1, idleTimeoutMs: 5_000 };
+    const { link, notes } = watch(t, urlOf(server), LONG, { state: 'up', since: '', learned });
+    assert.deepEqual(link.status().learned, learned);
+    await eventually('up', () => link.state === 'up');
+    assert.deepEqual([notes, link.learned], [[], learned]);
+    const { link: fresh, notes: told } = watch(t, urlOf(server));
+    await eventually('up', () => fresh.state === 'up');
+    assert.equal(told.length, 1);
+    assert.deepEqual(fresh.learned, { requestsPerConnection: 1 });
   });
 
   test('it does so once an interval, not in a circle', async (t) => {

@@ -56,8 +56,6 @@ export class HttpLink extends Link {
   /** The probe that the request on its way is for. */
   #sentAs = 0;
   #reconnectedAt = Number.NEGATIVE_INFINITY;
-  #toldIdleMs: number | undefined;
-  #toldNotKept: 'at all' | 'after' | undefined;
   #toldStatus = 0;
 
   constructor(name: string, url: LinkUrl, timing: Timing, where: string) {
@@ -80,7 +78,7 @@ export class HttpLink extends Link {
         failed: (error) => this.#failed(error),
         idleClosed: (idleMs) => this.#idleClosed(idleMs),
         raced: (idleMs) => {
-          if (idleMs !== undefined) this.#learn(idleMs);
+          if (idleMs !== undefined) this.#learnIdle(idleMs);
           this.#prober.send();
         },
         stray: () => this.#strayed(),
@@ -128,9 +126,9 @@ export class HttpLink extends Link {
   }
 
   #tellNotKept(count: number): void {
-    const told = count === 1 ? 'at all' : 'after';
-    if (this.#toldNotKept === told) return;
-    this.#toldNotKept = told;
+    const { requestsPerConnection: told } = this.learned;
+    if (told !== undefined && (told === 1) === (count === 1)) return;
+    this.learn({ requestsPerConnection: count });
     const text =
       count === 1
         ? 'this server does not keep connections: each probe makes a new one'
@@ -148,7 +146,7 @@ export class HttpLink extends Link {
   }
 
   #idleClosed(idleMs: number): void {
-    this.#learn(idleMs);
+    this.#learnIdle(idleMs);
     const now = performance.now();
     // One that ends every connection at once is not asked all the time.
     if (now - this.#reconnectedAt < this.identity.timing.intervalMs) return;
@@ -156,10 +154,10 @@ export class HttpLink extends Link {
     this.probe();
   }
 
-  #learn(idleMs: number): void {
-    const told = this.#toldIdleMs;
+  #learnIdle(idleMs: number): void {
+    const { idleTimeoutMs: told } = this.learned;
     if (told !== undefined && Math.abs(told - idleMs) <= told * SAME_SHARE) return;
-    this.#toldIdleMs = idleMs;
+    this.learn({ idleTimeoutMs: idleMs });
     this.reportNote(`this server ends a connection that is idle for ${formatDuration(idleMs)}`);
   }
 

@@ -86,12 +86,9 @@ export class OpenvpnLink extends Link {
   readonly #channel: DataChannel | undefined;
   readonly #preset: Clocks;
   #clocks: Clocks;
-  #told = '';
   #connection: OpenvpnConnection | undefined;
   #timer: NodeJS.Timeout | undefined;
   #waitMs = SOON_MS;
-  /** The port that a peer without a server knows us by: it answers there until it has lost us itself. */
-  #knownPort: number | undefined;
 
   constructor(
     name: string,
@@ -149,7 +146,7 @@ export class OpenvpnLink extends Link {
     this.#clocks = this.#preset;
     const setup = {
       config: this.#config,
-      place: { ...this.#place, sourcePort: this.#place.sourcePort ?? this.#knownPort },
+      place: { ...this.#place, sourcePort: this.#place.sourcePort ?? this.learned.localPort },
       clocks: this.#preset,
       channel: this.#channel,
     };
@@ -163,7 +160,8 @@ export class OpenvpnLink extends Link {
       this.remote = remote;
       const { security } = this.#config;
       const alone = security.type === 'static' || !security.pull;
-      if (alone && this.#place.transport === 'udp') this.#knownPort = localPort;
+      // A peer without a server answers there until it has lost us itself.
+      if (alone && this.#place.transport === 'udp') this.learn({ localPort });
     },
     ready: (clocks, pushed) => {
       this.#clocks = clocks;
@@ -182,7 +180,7 @@ export class OpenvpnLink extends Link {
     note: (text) => this.reportNote(text),
     over: ({ reason, evidence, text, patient }) => {
       this.#connection = undefined;
-      if (evidence.errno === 'EADDRINUSE') this.#knownPort = undefined;
+      if (evidence.errno === 'EADDRINUSE') this.learn({ localPort: undefined });
       if (text !== undefined) this.reportTrouble(text);
       this.#connectLater(patient);
       this.#failed(reason, evidence);
@@ -204,9 +202,10 @@ export class OpenvpnLink extends Link {
 
   #tellClocks(): void {
     const { timeMs, beatMs } = this.#clocks;
-    const told = `the server pushes its own timing: a ping after ${formatDuration(beatMs)} of sending nothing, dead after ${formatDuration(timeMs)} of hearing nothing`;
-    if (told === this.#told) return;
-    this.#told = told;
-    this.reportNote(told);
+    const { pushedTimeMs, pushedBeatMs } = this.learned;
+    if (timeMs === pushedTimeMs && beatMs === pushedBeatMs) return;
+    this.learn({ pushedTimeMs: timeMs, pushedBeatMs: beatMs });
+    const text = `the server pushes its own timing: a ping after ${formatDuration(beatMs)} of sending nothing, dead after ${formatDuration(timeMs)} of hearing nothing`;
+    this.reportNote(text);
   }
 }
