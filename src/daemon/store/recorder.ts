@@ -181,10 +181,12 @@ export class Recorder implements StandingSource {
   /** The memory could not be opened at the start, and can be now. */
   #recallLate(): void {
     this.#tellGap();
+    // All is looked at first: a link that is drained writes how all of them stand now.
+    const pasts = new Map(this.#store.links);
     for (const [name, { link, decided }] of this.#entries) {
-      const past = this.#store.links.get(name);
-      if (past?.url === link.identity.url)
-        link.recall(decided ? { ...past, state: link.state } : past);
+      const past = pasts.get(name);
+      const isSame = past?.url === link.identity.url;
+      if (isSame) link.recall(decided ? { ...past, state: link.state } : past);
       this.#changed.add(name);
     }
   }
