@@ -105,8 +105,8 @@ export class ProcessEngine extends EventEmitter<RelayEngineEvents> implements Re
   #begunAt = 0;
   #shortLives = 0;
   #closing = false;
-  /** It has not told yet that its first plan is in force. */
-  #isFresh = false;
+  /** How many of those who wait are answered next: all that waited when the process began, then each. */
+  #answered = 1;
   #again: NodeJS.Timeout | undefined;
   readonly #waiting: ((failures: readonly RelayFailure[]) => void)[] = [];
 
@@ -125,11 +125,11 @@ export class ProcessEngine extends EventEmitter<RelayEngineEvents> implements Re
     if (this.#current === undefined) {
       if (relays.length === 0) return [];
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-      this.#begin(new RelayChild());
-    } else {
-      this.#current.tell({ do: 'plan', relays });
     }
-    return await new Promise((resolve) => this.#waiting.push(resolve));
+    const answer = new Promise<readonly RelayFailure[]>((resolve) => this.#waiting.push(resolve));
+    if (this.#current === undefined) this.#begin(new RelayChild());
+    else this.#current.tell({ do: 'plan', relays });
+    return await answer;
   }
 
   reset(relay: string, path: string): void {
@@ -172,7 +172,7 @@ export class ProcessEngine extends EventEmitter<RelayEngineEvents> implements Re
   #begin(child: RelayChild): void {
     this.#current = child;
     this.#begunAt = performance.now();
-    this.#isFresh = true;
+    this.#answered = this.#waiting.length;
     child.on('news', (news) => this.#hear(child, news));
     child.once('exit', (how) => this.#replace(child, how));
     child.tell({ do: 'begin', directory: this.#directory, relays: this.#relays });
@@ -186,9 +186,8 @@ export class ProcessEngine extends EventEmitter<RelayEngineEvents> implements Re
         this.#welcome(news);
         break;
       case 'planned':
-        // The first plan of a process is the newest there is: whoever waits, waits for that.
-        this.#answer(this.#isFresh ? this.#waiting.length : 1, news.failures);
-        this.#isFresh = false;
+        this.#answer(this.#answered, news.failures);
+        this.#answered = 1;
         break;
       case 'counts':
         this.#counts = news.relays;

@@ -32,7 +32,10 @@ interface Row {
 
 interface Status {
   readonly links: readonly Row[];
-  readonly relays: readonly { readonly mptcp?: { inUse: number; fellBack: number } }[];
+  readonly relays: readonly {
+    readonly pid: number;
+    readonly mptcp?: { inUse: number; fellBack: number };
+  }[];
 }
 
 /** A client and a server that two paths join, and a daemon that holds a link between them. */
@@ -148,7 +151,7 @@ suite('tcp:// by Multipath TCP', { skip: missing(), concurrency: true, timeout: 
     await daemon.line('the peer has no Multipath TCP', START_MS);
   });
 
-  test('a flow of a relay goes on over the second path when the first one dies', async (t) => {
+  test('a flow of a relay outlives the first of its two paths, and then the relay: 120 MiB, unchanged', async (t) => {
     const lab = new TwoPaths(t);
     await lab.serve();
     const daemon = lab.hold(
@@ -157,11 +160,16 @@ suite('tcp:// by Multipath TCP', { skip: missing(), concurrency: true, timeout: 
     );
     await daemon.line(' runs ', START_MS);
     await lab.until('two subflows', ({ mptcp }) => mptcp?.subflows === 2);
-    const client = lab.lab.start(lab.client, 'test/support/peer-echo-client.ts', '7301', '60');
+    const client = lab.lab.start(lab.client, 'test/support/peer-echo-client.ts', '7301', '120');
     await client.line('block 20', START_MS);
     lab.cut(0);
+    await client.line('block 40', START_MS);
+    const [carrier] = (await lab.status())?.relays ?? [];
+    process.kill(carrier?.pid ?? 0, 'SIGKILL');
+    await daemon.line('took over', START_MS);
     await client.line('done', START_MS);
-    const status = await lab.status();
-    assert.deepEqual(status?.relays[0]?.mptcp, { inUse: 1, fellBack: 0 });
+    const [next] = (await lab.status())?.relays ?? [];
+    assert.notEqual(next?.pid, carrier?.pid);
+    assert.deepEqual(next?.mptcp, { inUse: 1, fellBack: 0 });
   });
 });

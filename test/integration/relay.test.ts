@@ -15,6 +15,7 @@ import { suite, type TestContext, test } from 'node:test';
 import { ProcessEngine } from '../../src/relay/process-engine.ts';
 import { type RelayEngine, StreamEngine } from '../../src/relay/relay-engine.ts';
 import type { PlannedRelay, PlannedTarget } from '../../src/relay/relay-plan.ts';
+import { temporaryDirectory } from '../support/cli.ts';
 import { pause } from '../support/lab.ts';
 import { mptcpMissing } from '../support/mptcp.ts';
 import { planned } from '../support/relay-rig.ts';
@@ -388,6 +389,16 @@ suite('what only the splicing relay has', { concurrency: 4, timeout: 60_000 }, (
         await eventually(`${flows} of ${side}`, () => has(side) === flows, BOUND_MS);
       }
     }
+  });
+
+  test('plans told while a process begins: each is answered by what became of it', async (t) => {
+    const { port } = await greeter(t, 'hello');
+    const engine = new ProcessEngine(temporaryDirectory(t));
+    t.after(() => engine.close());
+    const taken = planned({ port });
+    const answers = [engine.apply([taken]), engine.apply([]), engine.apply([taken])];
+    const failures = (await Promise.all(answers)).map((all) => all.length);
+    assert.deepEqual(failures, [1, 0, 1]);
   });
 
   test('the process that is killed is followed by the next, which tells it', async (t) => {
