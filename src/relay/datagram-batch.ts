@@ -2,7 +2,7 @@
  * Datagrams of one turn, received and sent on with a call each way (recvmmsg(2), sendmmsg(2)).
  * @module
  */
-import type { KernelCalls, Memory } from '../sys/kernel-calls.ts';
+import { type KernelCalls, type Memory, storeAddress } from '../sys/kernel-calls.ts';
 
 /** Datagrams a call. */
 export const BATCH = 16;
@@ -86,7 +86,6 @@ export class DatagramBatch {
   /** Stores the address of a place in the memory, or none. */
   #point(word: number, offset: number | undefined): void {
     const address = offset === undefined ? 0 : this.#memory.address + offset;
-    this.#memory.ints[word] = address | 0;
-    this.#memory.ints[word + 1] = Math.floor(address / 2 ** 32);
+    storeAddress(this.#memory.ints, word, address);
   }
 }

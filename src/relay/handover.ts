@@ -12,6 +12,7 @@ import {
   mustCall,
   O_CLOEXEC,
   O_NONBLOCK,
+  storeAddress,
 } from '../sys/kernel-calls.ts';
 import type { RelayTable } from './relay-table.ts';
 
@@ -41,8 +42,6 @@ const CONTROL = { length: 0, level: 2, type: 3, descriptors: 4 } as const;
 /** Prepares what a keeper of this process is to do. 0: only to sleep, see `prepareChain`. */
 export function prepareHandover(calls: KernelCalls, table: RelayTable): number {
   const socket = mustCall('socket', calls.socket(AF_UNIX, SOCK_DGRAM | O_CLOEXEC, 0));
-  const exchange = table.exchange.at(0);
-  table.bytesAt(exchange + EXCHANGE.keeper, NAME_BYTES).set(autobind(calls, socket));
   const { messages, parcels } = table;
   for (let row = 0; row < messages.capacity; row += 1) {
     const control = table.address + 4 * parcels.at(row);
@@ -55,7 +54,12 @@ export function prepareHandover(calls: KernelCalls, table: RelayTable): number {
     ['sigwait', signals.address, signals.address + SIGNAL_SET_BYTES],
     ['sendmmsg', socket, first, messages.capacity, 0],
   ];
-  return prepareChain(calls, [...Array<typeof round>(ROUNDS).fill(round).flat(), ['pause']]);
+  const rounds = Array<typeof round>(ROUNDS).fill(round).flat();
+  const chain = prepareChain(calls, [...rounds, ['pause']]);
+  // Its name in the table says that it can be asked.
+  const name = table.exchange.at(0) + EXCHANGE.keeper;
+  if (chain !== 0) table.bytesAt(name, NAME_BYTES).set(autobind(calls, socket));
+  return chain;
 }
 
 /** Copies of a keeper's descriptors by their numbers there; without those that did not come. */
@@ -161,11 +165,6 @@ function autobind(calls: KernelCalls, socket: number): Uint8Array {
   ints[lengthAt] = 4 * lengthAt;
   mustCall('getsockname', calls.getsockname(socket, address, address + 4 * lengthAt));
   return bytes.slice(0, NAME_BYTES);
-}
-
-function storeAddress(ints: Int32Array, word: number, address: number): void {
-  ints[word] = address | 0;
-  ints[word + 1] = Math.floor(address / 2 ** 32);
 }
 
 function readAddress(ints: Int32Array, word: number): number {

@@ -105,6 +105,12 @@ export function mustCall(call: string, result: number): number {
   throw new SystemError(name, `${call}: the kernel answered ${name}`);
 }
 
+/** Stores an address in two words, as structures of 64-bit machines have it. */
+export function storeAddress(ints: Int32Array, word: number, address: number): void {
+  ints[word] = address | 0;
+  ints[word + 1] = Math.floor(address / 2 ** 32);
+}
+
 let made: KernelCalls | undefined;
 
 /** The calls of this machine. Throws `SystemError` (`ffi-missing`, `bad-architecture`). */

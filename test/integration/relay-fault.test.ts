@@ -12,8 +12,10 @@ import { suite, type TestContext, test } from 'node:test';
 import { planned, type RelayPeer, RelayRig } from '../support/relay-rig.ts';
 
 const PROGRAM = path.join(import.meta.dirname, '../support/peer-relay-fault.ts');
-/** Calls between which something is stored or handed over. */
-/** With how often each is the last one; `RELAY_FAULTS` says so for all. */
+/**
+ * Calls between which something is stored or handed over, with how often each is the last one;
+ * `RELAY_FAULTS` says so for all.
+ */
 const CALLS: readonly (readonly [call: string, when: 'before' | 'after', times: number])[] = [
   ['accept', 'after', 5],
   ['socket', 'after', 4],
