@@ -79,9 +79,10 @@ suite('openvpn without a server', { concurrency: true, timeout: 60_000 }, () => 
       link.start();
       await up;
       const down = enters(link, 'down', 1_000 + LATE_MS);
-      await peer.end('SIGTERM');
+      const ended = peer.end('SIGTERM');
       assert.equal((await down).reason, 'closed');
       const again = enters(link, 'up', START_MS);
+      await ended;
       await peer.start();
       await again;
     },
@@ -213,9 +214,13 @@ suite('openvpn without a server', { concurrency: true, timeout: 60_000 }, () => 
       peer.signal('SIGCONT');
       await back;
       const closed = enters(link, 'down', 1_000 + LATE_MS);
-      await peer.end('SIGTERM');
+      const ended = peer.end('SIGTERM');
       assert.equal((await closed).reason, 'closed');
       const again = enters(link, 'up', START_MS);
+      // It goes on for a moment, and is not taken for one that is back.
+      const meanwhile = statesOf(link);
+      await ended;
+      assert.deepEqual(meanwhile, []);
       await peer.start();
       await again;
       const killed = enters(link, 'down', 3_000 + LATE_MS);

@@ -14,6 +14,7 @@ import { UdpSession } from '../udp-session.ts';
 import type { Agreement } from './agreement.ts';
 import type { OpenvpnConfig } from './config.ts';
 import type { DataChannel } from './data-channel.ts';
+import type { TryAgain } from './endings.ts';
 import { OpenvpnSession, type SessionOutput } from './session.ts';
 import { createTransport, type OpenvpnTransport, type TransportPlace } from './transport.ts';
 
@@ -43,12 +44,12 @@ export interface ConnectionHooks {
   /** It has not come up in time, but still may. */
   late(evidence: Evidence, text: string): void;
   note(text: string): void;
-  /** Nothing follows. `patient`: it is no use to try again at once. */
+  /** Nothing follows. */
   over(ending: {
     readonly reason: Reason;
     readonly evidence: Evidence;
     readonly text?: string;
-    readonly patient: boolean;
+    readonly again: TryAgain;
   }): void;
 }
 
@@ -245,7 +246,7 @@ export class OpenvpnConnection {
       reason: 'closed',
       text: 'the peer has said goodbye',
       evidence: {},
-      patient: false,
+      again: 'when-left',
     });
     return false;
   }
@@ -253,7 +254,7 @@ export class OpenvpnConnection {
   #changed({ to, reason, evidence }: StateEvent): void {
     if (to === 'up') this.#hooks.heard();
     else if (to === 'suspect') this.#hooks.doubt(reason, evidence);
-    else if (to === 'down') this.#over({ reason, evidence, patient: false });
+    else if (to === 'down') this.#over({ reason, evidence, again: 'soon' });
   }
 
   #doubt(error: Error): void {
@@ -267,12 +268,12 @@ export class OpenvpnConnection {
     if (this.#closed) return;
     if (error?.name === 'DecodeError') {
       const text = `this is no OpenVPN server: ${error.message}`;
-      this.#over({ reason: 'protocol-error', evidence: {}, text, patient: true });
+      this.#over({ reason: 'protocol-error', evidence: {}, text, again: 'when-mended' });
       return;
     }
     const errno = error === undefined ? undefined : errnoOf(error);
     const reason = errno === undefined ? 'closed' : reasonOf(errno);
-    this.#over({ reason, evidence: errno === undefined ? {} : { errno }, patient: false });
+    this.#over({ reason, evidence: errno === undefined ? {} : { errno }, again: 'soon' });
   }
 
   #over(ending: Parameters<ConnectionHooks['over']>[0]): void {

@@ -3,18 +3,23 @@ import { suite, test } from 'node:test';
 import { failureOf, meaningOf } from './endings.ts';
 
 suite('ends of OpenVPN sessions', () => {
-  for (const [message, reason, patient, text] of [
-    ['AUTH_FAILED', 'refused', true, /refuses the login; look at auth-user-pass/],
-    ['AUTH_FAILED,Data channel cipher negotiation failed', 'refused', true, /\("Data channel/],
-    ['AUTH_FAILED,SESSION:expired', 'refused', false, /SESSION:expired/],
-    ['RESTART', 'closed', false, /the server restarts/],
-    ['RESTART,[N]going down', 'closed', false, /\("\[N\]going down"\)/],
-    ['HALT', 'closed', true, /asks its clients to stop/],
-    ['EXIT', 'closed', false, /goodbye/],
+  for (const [message, reason, again, text] of [
+    ['AUTH_FAILED', 'refused', 'when-mended', /refuses the login; look at auth-user-pass/],
+    [
+      'AUTH_FAILED,Data channel cipher negotiation failed',
+      'refused',
+      'when-mended',
+      /\("Data channel/,
+    ],
+    ['AUTH_FAILED,SESSION:expired', 'refused', 'soon', /SESSION:expired/],
+    ['RESTART', 'closed', 'when-left', /the server restarts/],
+    ['RESTART,[N]going down', 'closed', 'when-left', /\("\[N\]going down"\)/],
+    ['HALT', 'closed', 'when-mended', /asks its clients to stop/],
+    ['EXIT', 'closed', 'when-left', /goodbye/],
   ] as const) {
     test(`${message}: ${reason}`, () => {
       const ending = meaningOf(message);
-      assert.deepEqual([ending?.reason, ending?.patient], [reason, patient]);
+      assert.deepEqual([ending?.reason, ending?.again], [reason, again]);
       assert.match(ending?.text ?? '', text);
     });
   }

@@ -5,12 +5,17 @@
  */
 import type { Reason } from '../../keepalive/keepalive.ts';
 
+/**
+ * When it is of use to try again: at once, when the peer has left (for a moment it still answers), or
+ * when a person has mended something.
+ */
+export type TryAgain = 'soon' | 'when-left' | 'when-mended';
+
 /** Why a session is over. */
 export interface Ending {
   readonly reason: Reason;
   readonly text: string;
-  /** Whether it is no use to try again at once. */
-  readonly patient: boolean;
+  readonly again: TryAgain;
 }
 
 const LONGEST_SHOWN = 120;
@@ -30,17 +35,17 @@ export function meaningOf(message: string): Ending | undefined {
   const more = rest.length === 0 ? '' : ` ("${shownOf(rest.join(','))}")`;
   if (kind === 'AUTH_FAILED') {
     // A token that is too old: the password, which is still there, is asked for again.
-    const again = /^(SESSION|TEMP)/.test(rest.join(','));
+    const again = /^(SESSION|TEMP)/.test(rest.join(',')) ? 'soon' : 'when-mended';
     const text = `the server refuses the login${more}; look at auth-user-pass and cert`;
-    return { reason: 'refused', text, patient: !again };
+    return { reason: 'refused', text, again };
   }
-  if (kind === 'RESTART') return ended(`the server restarts${more}`, false);
-  if (kind === 'HALT') return ended(`the server asks its clients to stop${more}`, true);
-  return kind === 'EXIT' ? ended('the peer has said goodbye', false) : undefined;
+  if (kind === 'RESTART') return ended(`the server restarts${more}`, 'when-left');
+  if (kind === 'HALT') return ended(`the server asks its clients to stop${more}`, 'when-mended');
+  return kind === 'EXIT' ? ended('the peer has said goodbye', 'when-left') : undefined;
 }
 
-function ended(text: string, patient: boolean): Ending {
-  return { reason: 'closed', text, patient };
+function ended(text: string, again: TryAgain): Ending {
+  return { reason: 'closed', text, again };
 }
 
 /** What an error of TLS, or of the decoder, means. */

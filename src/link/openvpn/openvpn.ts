@@ -14,6 +14,7 @@ import { hostPort, type LinkUrl, placeOfUrl } from '../link-url.ts';
 import { type OpenvpnConfig, readOpenvpnConfig } from './config.ts';
 import { type Clocks, type ConnectionHooks, OpenvpnConnection } from './connection.ts';
 import { type DataChannel, StaticChannel } from './data-channel.ts';
+import type { TryAgain } from './endings.ts';
 import { OpenvpnHandshakeLink } from './handshake.ts';
 import type { TransportPlace } from './transport.ts';
 
@@ -28,9 +29,15 @@ export const OPENVPN_FACTS: LinkFacts = {
 export const DEFAULT_PORT = 1_194;
 /** Of OpenVPN's usual `keepalive 10 60`. */
 const BEATS_IN_TIME = 6;
-/** The first attempt after a session, and after one that a person must see to. */
-const SOON_MS = 1_000;
-const PATIENT_MS = 30_000;
+/**
+ * The first attempt after a session, by the way it ended. OpenVPN goes on for up to two seconds after its
+ * goodbye, and would be taken for one that is back (`explicit-exit-notify`, openvpn(8)).
+ */
+const WAIT_MS: Readonly<Record<TryAgain, number>> = {
+  soon: 1_000,
+  'when-left': 3_000,
+  'when-mended': 30_000,
+};
 const LONGEST_WAIT_MS = 300_000;
 const SHORTEST_JITTER = 0.75;
 
@@ -88,7 +95,7 @@ export class OpenvpnLink extends Link {
   #clocks: Clocks;
   #connection: OpenvpnConnection | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #waitMs = SOON_MS;
+  #waitMs = WAIT_MS.soon;
 
   constructor(
     name: string,
@@ -168,7 +175,7 @@ export class OpenvpnLink extends Link {
       if (pushed) this.#tellClocks();
     },
     heard: () => {
-      this.#waitMs = SOON_MS;
+      this.#waitMs = WAIT_MS.soon;
       this.feed((machine, now) => machine.handleReceived(now));
     },
     reply: (rttMs) => this.reportReply(rttMs),
@@ -178,11 +185,11 @@ export class OpenvpnLink extends Link {
       this.#failed('no-answer', evidence);
     },
     note: (text) => this.reportNote(text),
-    over: ({ reason, evidence, text, patient }) => {
+    over: ({ reason, evidence, text, again }) => {
       this.#connection = undefined;
       if (evidence.errno === 'EADDRINUSE') this.learn({ localPort: undefined });
       if (text !== undefined) this.reportTrouble(text);
-      this.#connectLater(patient);
+      this.#connectLater(again);
       this.#failed(reason, evidence);
     },
   };
@@ -192,10 +199,11 @@ export class OpenvpnLink extends Link {
   }
 
   /** Each attempt that fails doubles the wait, up to the link's own time; jitter only shortens it. */
-  #connectLater(patient: boolean): void {
-    const wait = patient ? Math.max(this.#waitMs, PATIENT_MS) : this.#waitMs;
-    const most = patient ? LONGEST_WAIT_MS : Math.max(this.#preset.timeMs, SOON_MS);
-    this.#waitMs = Math.min(2 * wait, most);
+  #connectLater(again: TryAgain): void {
+    const wait = Math.max(this.#waitMs, WAIT_MS[again]);
+    const most =
+      again === 'when-mended' ? LONGEST_WAIT_MS : Math.max(this.#preset.timeMs, WAIT_MS.soon);
+    if (again !== 'when-left') this.#waitMs = Math.min(2 * wait, most);
     const jitter = SHORTEST_JITTER + (1 - SHORTEST_JITTER) * Math.random();
     this.#timer = setTimeout(() => this.#connect(), wait * jitter);
   }

@@ -23,7 +23,7 @@ import {
 import type { OpenvpnTls } from './config.ts';
 import { OpenvpnControl } from './control.ts';
 import { AeadChannel } from './data-channel.ts';
-import { failureOf, meaningOf } from './endings.ts';
+import { failureOf, meaningOf, type TryAgain } from './endings.ts';
 import { deriveKeys, KEYS_LABEL, PEER_ID_LABEL } from './keys.ts';
 import { type NegotiationHooks, OpenvpnNegotiation } from './negotiation.ts';
 
@@ -42,8 +42,7 @@ export type SessionOutput =
       readonly reason: Reason;
       /** For a person, where there is more to say than the reason. */
       readonly text?: string;
-      /** Whether it is no use to try again at once. */
-      readonly patient: boolean;
+      readonly again: TryAgain;
     };
 
 /** What a session is for. */
@@ -182,7 +181,7 @@ export class OpenvpnSession {
     const payload = key.channel.open(bytes);
     if (payload === undefined) return false;
     const kind = decodePayload(payload);
-    if (kind === 'exit') this.#end('closed', 'the peer has said goodbye', false);
+    if (kind === 'exit') this.#end('closed', 'the peer has said goodbye', 'when-left');
     if (kind === 'reply') this.#outputs.push({ type: 'answered' });
     return true;
   }
@@ -245,7 +244,7 @@ export class OpenvpnSession {
     reply: KeyMethodReply,
   ): void {
     if (typeof agreement === 'string') {
-      this.#end('protocol-error', agreement, true);
+      this.#end('protocol-error', agreement, 'when-mended');
       return;
     }
     this.#agreement = agreement;
@@ -272,7 +271,11 @@ export class OpenvpnSession {
           serverSession: server,
         });
     if (keys === undefined) {
-      this.#end('protocol-error', "the server wants keys of TLS's exporter, which has none", true);
+      this.#end(
+        'protocol-error',
+        "the server wants keys of TLS's exporter, which has none",
+        'when-mended',
+      );
       return;
     }
     for (const key of this.#channels.values()) {
@@ -311,7 +314,7 @@ export class OpenvpnSession {
   /** The negotiation on its way has had its time. */
   #giveUp(now: Instant): void {
     this.#giveUpAt = undefined;
-    if (this.#agreement === undefined) this.#end('no-answer', undefined, false);
+    if (this.#agreement === undefined) this.#end('no-answer', undefined, 'soon');
     else this.#abandonRenewal(now, 'the peer took too long');
   }
 
@@ -328,7 +331,7 @@ export class OpenvpnSession {
   #told(text: string): void {
     if (text.startsWith('PUSH_REPLY')) this.#pushed(text);
     const meaning = meaningOf(text);
-    if (meaning !== undefined) this.#end(meaning.reason, meaning.text, meaning.patient);
+    if (meaning !== undefined) this.#end(meaning.reason, meaning.text, meaning.again);
   }
 
   #pushed(text: string): void {
@@ -344,15 +347,16 @@ export class OpenvpnSession {
   #failed(negotiation: OpenvpnNegotiation, error: Error): void {
     if (this.#agreement !== undefined && negotiation.done) return;
     const { reason, text } = failureOf(error);
-    if (this.#agreement === undefined || reason === 'not-authentic') this.#end(reason, text, true);
+    if (this.#agreement === undefined || reason === 'not-authentic')
+      this.#end(reason, text, 'when-mended');
     else this.#abandonRenewal(performance.now(), text);
     this.#wake();
   }
 
-  #end(reason: Reason, text: string | undefined, patient: boolean): void {
+  #end(reason: Reason, text: string | undefined, again: TryAgain): void {
     if (this.#over) return;
     this.close();
-    this.#outputs.push({ type: 'over', reason, ...(text === undefined ? {} : { text }), patient });
+    this.#outputs.push({ type: 'over', reason, ...(text === undefined ? {} : { text }), again });
   }
 
   #drain(): void {
