@@ -130,13 +130,9 @@ class Copier {
     for (let row = 0; row < this.#old.names.used; row += 1) {
       this.#table.nameRow(this.#old.name(row));
     }
-    const listeners = this.#rows('listeners', [LISTENER.fd], () => true);
-    const flows = this.#rows('flows', [FLOW.client, FLOW.upstream], (state) => {
-      return state === FLOW_STATE.live || state === FLOW_STATE.aborted;
-    });
-    const sessions = this.#rows('sessions', [SESSION.upstream], (state) => {
-      return state === FLOW_STATE.live;
-    });
+    const listeners = this.#rows('listeners', [LISTENER.fd]);
+    const flows = this.#rows('flows', [FLOW.client, FLOW.upstream], FLOW.state);
+    const sessions = this.#rows('sessions', [SESSION.upstream], SESSION.state);
     const pipes = this.#pipes();
     const strays = this.#keeper
       .otherSockets(this.#known)
@@ -149,16 +145,18 @@ class Copier {
   #rows(
     name: 'flows' | 'sessions' | 'listeners',
     descriptors: readonly number[],
-    isWanted: (state: number) => boolean,
+    stateField?: number,
   ): number[] {
     const [from, to] = [this.#old[name], this.#table[name]];
-    const stateField = name === 'flows' ? FLOW.state : SESSION.state;
+    const { free, live, closing } = FLOW_STATE;
     const rows: number[] = [];
     for (let row = 0; row < Math.min(from.used, to.capacity); row += 1) {
       const [source, target] = [from.at(row), to.use(row)];
+      const state = stateField === undefined ? live : this.#old.ints[source + stateField];
+      // Its numbers are old ones, which may be those of newer sockets by now.
+      if (state === free) continue;
       for (const field of descriptors) this.#known.add(this.#old.ints[source + field] ?? -1);
-      const state = this.#old.ints[source + stateField] ?? FLOW_STATE.free;
-      if (!isWanted(state)) continue;
+      if (state === closing) continue;
       const fields = Math.min(from.stride, to.stride);
       for (let field = 0; field < fields; field += 1) {
         const value = this.#old.ints[source + field] ?? 0;

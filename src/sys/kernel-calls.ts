@@ -6,7 +6,7 @@
  * @module
  */
 import os from 'node:os';
-import { errnoName, ffi } from './libc.ts';
+import { errnoName, errnoOfThread, ffi } from './libc.ts';
 import { SystemError } from './system-error.ts';
 
 /** Memory outside of JavaScript's heap. */
@@ -126,29 +126,45 @@ type Declare = (name: string, args: readonly string[], result?: string) => Call;
 const [INT, LONG] = ['int', 'int64'];
 
 /**
- * Declares calls that answer a negative errno, which is asked for only after a failure: that costs a
- * tenth of a call. Written out by length, for a spread would cost more than the call itself.
+ * Declares calls that answer a negative errno (see `errnoOfThread`), which is looked at only after a
+ * failure. Written out by length, for a spread would cost more than the call itself.
  */
 function declarer(koffi: Koffi): Declare {
   const library = koffi.load(null);
-  const failed = () => -koffi.errno();
+  const errno = errnoOfThread(koffi);
   return (name, args, result = INT) => {
     const bare = library.func(name, result, [...args]) as Call;
-    const checked = (r: number) => (r < 0 ? failed() : r);
     switch (args.length) {
       case 1:
-        return (a) => checked(bare(a as number));
+        return (a) => {
+          const r = bare(a as number);
+          return r < 0 ? -(errno[0] as number) : r;
+        };
       case 2:
-        return (a, b) => checked(bare(a as number, b as number));
+        return (a, b) => {
+          const r = bare(a as number, b as number);
+          return r < 0 ? -(errno[0] as number) : r;
+        };
       case 3:
-        return (a, b, c) => checked(bare(a as number, b as number, c as number));
+        return (a, b, c) => {
+          const r = bare(a as number, b as number, c as number);
+          return r < 0 ? -(errno[0] as number) : r;
+        };
       case 4:
-        return (a, b, c, d) => checked(bare(a as number, b as number, c as number, d as number));
+        return (a, b, c, d) => {
+          const r = bare(a as number, b as number, c as number, d as number);
+          return r < 0 ? -(errno[0] as number) : r;
+        };
       case 5:
-        return (a, b, c, d, e) =>
-          checked(bare(a as number, b as number, c as number, d as number, e as number));
+        return (a, b, c, d, e) => {
+          const r = bare(a as number, b as number, c as number, d as number, e as number);
+          return r < 0 ? -(errno[0] as number) : r;
+        };
       default:
-        return (...values) => checked(bare(...values));
+        return (...values) => {
+          const r = bare(...values);
+          return r < 0 ? -(errno[0] as number) : r;
+        };
     }
   };
 }
@@ -219,13 +235,14 @@ function pipeCalls(
 > {
   const args = [INT, LONG, INT, LONG, LONG, INT];
   const splice = koffi.load(null).func('splice', INT, args) as Call;
+  const errno = errnoOfThread(koffi);
   const epollCreate1 = call('epoll_create1', [INT]);
   const pipe2 = call('pipe2', [LONG, INT]);
   const fallocate = call('fallocate', [INT, INT, LONG, LONG]);
   return {
     splice: (from, to, length) => {
       const r = splice(from, 0, to, 0, length, SPLICE_MOVE_NONBLOCK);
-      return r < 0 ? -koffi.errno() : r;
+      return r < 0 ? -(errno[0] as number) : r;
     },
     epollCreate: () => epollCreate1(O_CLOEXEC),
     epollCtl: call('epoll_ctl', [INT, INT, INT, LONG]),

@@ -32,6 +32,7 @@ interface Libc {
   view(address: bigint, length: number): ArrayBuffer;
   /** Where bytes lie. Whoever passes it on must keep them referenced until the call is over. */
   address(bytes: Uint8Array): bigint;
+  /** Of the last of these calls that failed. */
   errno(): number;
 }
 
@@ -94,29 +95,48 @@ export function ffi(): Koffi {
   }
 }
 
+/**
+ * The calling thread's errno itself, as the one element of an array. It is to be read right after a call:
+ * the JavaScript engine makes system calls of its own between two of ours, and some of them fail.
+ */
+export function errnoOfThread(koffi: Koffi): Int32Array {
+  const location = koffi.load(null).func('int64 __errno_location()');
+  return new Int32Array(koffi.view(BigInt(location()), 4));
+}
+
 function load(): Libc | SystemError {
   try {
     const koffi = ffi();
     const library = koffi.load(null);
+    const errno = errnoOfThread(koffi);
+    let last = 0;
+    const declare = (prototype: string) => {
+      const call = library.func(prototype);
+      return (...values: unknown[]): number => {
+        const result = call(...values);
+        if (result === -1) last = errno[0] as number;
+        return result;
+      };
+    };
     const name = 'int fd, int level, int name, ';
     const mmap = library.func(
       'uintptr_t mmap(uintptr_t address, size_t length, int protection, int flags, int fd, int64 offset)',
     );
     return {
-      setsockopt: library.func(`int setsockopt(${name}void *value, uint32_t length)`),
-      getsockopt: library.func(`int getsockopt(${name}void *value, void *length)`),
-      socket: library.func('int socket(int domain, int type, int protocol)'),
-      bind: library.func('int bind(int fd, void *address, uint32_t length)'),
-      connect: library.func('int connect(int fd, void *address, uint32_t length)'),
-      send: library.func('intptr_t send(int fd, void *bytes, size_t length, int flags)'),
-      recv: library.func('intptr_t recv(int fd, void *into, size_t length, int flags)'),
-      setns: library.func('int setns(int fd, int type)'),
-      flock: library.func('int flock(int fd, int operation)'),
-      syscall: library.func('intptr_t syscall(int64 nr, int64 a, int64 b, int64 c, int64 d)'),
+      setsockopt: declare(`int setsockopt(${name}void *value, uint32_t length)`),
+      getsockopt: declare(`int getsockopt(${name}void *value, void *length)`),
+      socket: declare('int socket(int domain, int type, int protocol)'),
+      bind: declare('int bind(int fd, void *address, uint32_t length)'),
+      connect: declare('int connect(int fd, void *address, uint32_t length)'),
+      send: declare('intptr_t send(int fd, void *bytes, size_t length, int flags)'),
+      recv: declare('intptr_t recv(int fd, void *into, size_t length, int flags)'),
+      setns: declare('int setns(int fd, int type)'),
+      flock: declare('int flock(int fd, int operation)'),
+      syscall: declare('intptr_t syscall(int64 nr, int64 a, int64 b, int64 c, int64 d)'),
       mmap: (...args) => BigInt(mmap(...args, 0)),
       view: (address, length) => koffi.view(address, length),
       address: (bytes) => BigInt(koffi.address(bytes)),
-      errno: () => koffi.errno(),
+      errno: () => last,
     };
   } catch (error) {
     if (error instanceof SystemError) return error;

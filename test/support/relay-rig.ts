@@ -81,6 +81,8 @@ export class RelayPeer {
         this.#waiting.delete(look);
         reject(new Error(`no "${kind}" but ${JSON.stringify(this.news.slice(-5))}`));
       }, NEWS_MS);
+      // One that has ended tells nothing more.
+      giveUp.unref();
       const look = () => {
         const found = find();
         if (found === undefined) return;
