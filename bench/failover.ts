@@ -1,9 +1,10 @@
 /**
- * `node bench/failover.ts [FAULT…]`: two servers, the first preferred, behind HAProxy (checks of layer 4
- * and of layer 7) and behind Linkhold, all at the same time and with the same pace: every 500 ms, every
- * 100 ms while in doubt, three to fall, two to rise. Each fault happens to the first server in front of
- * the eyes of users who connect again and again; printed is how long it took until all of them were
- * answered again, how many were not, and how long after the mend the first server was back. Needs root
+ * `node bench/failover.ts [--damped] [FAULT…]`: two servers, the first preferred, behind HAProxy (checks
+ * of layer 4 and of layer 7) and behind Linkhold, all at the same time and with the same pace: every
+ * 500 ms, every 100 ms while in doubt, three to fall, two to rise. Each fault happens to the first server
+ * in front of the eyes of users who connect again and again; printed is how long it took until all of
+ * them were answered again, how many were not, and how long after the mend the first server was back.
+ * Linkhold's damping is off, as HAProxy has none; `--damped` leaves it as it is by default. Needs root
  * (network namespaces) and haproxy (Debian: haproxy). Nothing is asserted.
  * @module
  */
@@ -42,12 +43,14 @@ backend seven
   server b ${B}:${SERVER_PORT} backup
 `;
 
+const faults = process.argv.slice(2).filter((word) => word !== '--damped');
+const DAMPING = process.argv.includes('--damped') ? '' : ', failbackAfter: 0s, holdDown: 0s';
 const LINKHOLD = `
 links:
   a: { url: "http://${A}:${SERVER_PORT}", time: 500ms, interval: 100ms, probes: 3 }
   b: { url: "http://${B}:${SERVER_PORT}", time: 500ms, interval: 100ms, probes: 3 }
 groups:
-  web: { paths: [ { link: a, tier: 1 }, { link: b, tier: 2 } ], fall: 1, rise: 2, failbackAfter: 0s, holdDown: 0s }
+  web: { paths: [ { link: a, tier: 1 }, { link: b, tier: 2 } ], fall: 1, rise: 2${DAMPING} }
 relays:
   web: { listen: "127.0.0.1:8103", group: web, oldFlows: reset }
 `;
@@ -97,10 +100,9 @@ try {
     },
   );
   await scene.answered('a', Date.now());
-  const asked = process.argv.slice(2);
   print(`${'fault'.padEnd(26)}${'by'.padEnd(18)}answered after  failed  by  back after (ms)`);
   for (const [name, { begin, end }] of Object.entries(scene.faults)) {
-    if (asked.length > 0 && !asked.some((word) => name.includes(word))) continue;
+    if (faults.length > 0 && !faults.some((word) => name.includes(word))) continue;
     const begun = Date.now();
     await begin();
     await pause(FAULT_MS);

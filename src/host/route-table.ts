@@ -13,6 +13,7 @@ import { decodeNetlink, type NetlinkMessage } from '../wire/netlink.ts';
 import {
   decodeDevice,
   decodeDeviceName,
+  decodeLoss,
   decodeRoute,
   encodeDeleteRoute,
   encodeDeviceQuestion,
@@ -175,14 +176,17 @@ export class RouteNews {
     this.#netlink.follow(ROUTE_NEWS);
   }
 
-  /** The devices it was about since the last call, `all` if too much came; `undefined`: no news. */
+  /**
+   * The devices that may have lost routes without a word since the last call, `all` if too much came;
+   * `undefined`: no news.
+   */
   read(): ReadonlySet<number> | 'all' | undefined {
     try {
       let devices: Set<number> | undefined;
       for (let view = this.#netlink.receiveNow(); view; view = this.#netlink.receiveNow()) {
         devices ??= new Set();
         for (const message of decodeNetlink(view)) {
-          const device = decodeDevice(view, message);
+          const device = decodeLoss(view, message);
           if (device !== undefined) devices.add(device);
         }
       }

@@ -6,6 +6,7 @@ import { decodeNetlink, type NetlinkMessage } from './netlink.ts';
 import {
   decodeDevice,
   decodeDeviceName,
+  decodeLoss,
   decodeRoute,
   encodeDeleteRoute,
   encodeDeviceQuestion,
@@ -15,6 +16,7 @@ import {
   encodeRightsQuestion,
   isV4Prefix,
   type Route,
+  RTM_NEWROUTE,
 } from './rtnetlink.ts';
 
 const hex = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(/[\s·]/g, ''), 'hex'));
@@ -49,6 +51,9 @@ const DEVICE = hex(`2c000000 1000 0000 01000000 085e0000 · 0000 0100 03000000 4
 const ADDRESS_GONE = hex(`50000000 1500 0000 8e83056b 2c5e0000 · 02 18 80 00 03000000
   0800 0100 0a010102 · 0800 0200 0a010102 · 0900 0300 77616e3000 000000 · 0800 0800 80000000
   1400 0600 fffffffffffffffffa031a00fa031a00`);
+/** The first without IFF_UP, and as RTM_DELLINK. */
+const DEVICE_DOWN = DEVICE.with(24, 0x42);
+const DEVICE_GONE = DEVICE.with(4, 0x11);
 /** RTM_DELROUTE: news, but of no device. */
 const ROUTE_GONE = hex(`3c000000 1900 0000 00000000 00000000 · 02 18 00 00 fe 02 fd 01 00000000
   0800 0f00 fe000000 · 0800 0100 0a010100 · 0800 0700 0a010102 · 0800 0400 03000000`);
@@ -117,16 +122,27 @@ suite('routes of the kernel', () => {
   test('news of a device and of its address name it; those of a route name none', () => {
     assert.equal(decodeDevice(viewOf(DEVICE), first(DEVICE)), 3);
     assert.equal(decodeDeviceName(viewOf(DEVICE), first(DEVICE)), 'wan0');
-    assert.equal(decodeDevice(viewOf(ADDRESS_GONE), first(ADDRESS_GONE)), 3);
-    assert.equal(decodeDevice(viewOf(ROUTE_GONE), first(ROUTE_GONE)), undefined);
+  });
+
+  test('a device that is down, gone or has an address less may have lost routes, and no other', () => {
+    for (const [message, device] of [
+      [DEVICE_DOWN, 3],
+      [DEVICE_GONE, 3],
+      [ADDRESS_GONE, 3],
+      [ADDRESS_GONE.with(4, 0x14), undefined],
+      [DEVICE, undefined],
+      [ROUTE_GONE, undefined],
+    ] as const) {
+      assert.equal(decodeLoss(viewOf(message), first(message)), device);
+    }
   });
 
   test('mutants are read or refused, and nothing else', () => {
-    const { refused } = fuzz([...CAPTURED, DEVICE, ADDRESS_GONE], 4_000, (bytes) => {
+    const { refused } = fuzz([...CAPTURED, DEVICE, DEVICE_DOWN, ADDRESS_GONE], 4_000, (bytes) => {
       const view = viewOf(bytes);
       for (const message of decodeNetlink(view)) {
-        const device = decodeDevice(view, message);
-        if (device === undefined) decodeRoute(view, message.from, message.to);
+        if (message.type === RTM_NEWROUTE) decodeRoute(view, message.from, message.to);
+        else if (decodeLoss(view, message) === undefined) decodeDevice(view, message);
         else assert(decodeDeviceName(view, message).length <= 16);
       }
     });

@@ -52,8 +52,9 @@ const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
 export const RTM_NEWLINK = 16;
 const RTM_GETLINK = 18;
-/** News that may take routes away silently: devices and addresses that come, change and go. */
-const DEVICE_NEWS: readonly number[] = [RTM_NEWLINK, 17, 20, 21];
+const RTM_DELLINK = 17;
+const RTM_DELADDR = 21;
+const IFF_UP = 1;
 
 /** Groups of news (RTNLGRP_*): devices, addresses and routes of both families. */
 export const ROUTE_NEWS: readonly number[] = [1, 5, 7, 9, 11];
@@ -136,14 +137,24 @@ export function decodeDeviceName(view: DataView, { from, to }: NetlinkMessage): 
   return String.fromCharCode(...bytes.subarray(0, Math.min(bytes.indexOf(0) >>> 0, LONGEST_NAME)));
 }
 
-/** The device that a message tells of, itself or by its address, or `undefined` for other news. */
-export function decodeDevice(
-  view: DataView,
-  { type, from, to }: NetlinkMessage,
-): number | undefined {
-  if (!DEVICE_NEWS.includes(type)) return undefined;
-  if (to - from < 8) throw new DecodeError('rtnetlink', 'cut-short', to - from);
+/** The number of the device of a RTM_NEWLINK message. Throws `DecodeError`. */
+export function decodeDevice(view: DataView, { from, to }: NetlinkMessage): number {
+  if (to - from < LINK_LENGTH) throw new DecodeError('rtnetlink', 'cut-short', to - from);
   return view.getUint32(from + 4, true);
+}
+
+/**
+ * The device whose routes may have gone with what a message tells, for the kernel does not tell of them
+ * all: it is down, or gone, or has an address less. `undefined` for other news. Throws `DecodeError`.
+ */
+export function decodeLoss(view: DataView, message: NetlinkMessage): number | undefined {
+  const { type, from, to } = message;
+  // Both kinds of message have the device's number in the same place.
+  if (type === RTM_DELADDR && to - from >= 8) return view.getUint32(from + 4, true);
+  if (type !== RTM_NEWLINK && type !== RTM_DELLINK) return undefined;
+  const device = decodeDevice(view, message);
+  const isUp = (view.getUint32(from + 8, true) & IFF_UP) !== 0;
+  return type === RTM_NEWLINK && isUp ? undefined : device;
 }
 
 /** The route of a message's payload. Throws `DecodeError`. */

@@ -271,6 +271,8 @@ suite('routes', { concurrency: 3, timeout: 120_000 }, () => {
       await daemon.line('leads via 10.80.1.2', START_MS);
       const ours = ipRoute(world)[0] ?? '';
 
+      // News of its device, with which no route goes.
+      world.lab.run(world.home, 'ip', 'link', 'set', world.toA, 'mtu', '1400');
       ip('replace default via 10.80.5.2');
       await daemon.line('was changed by somebody else: via 10.80.5.2', BOUND_MS);
       const [row] = routes();
