@@ -99,10 +99,10 @@ try {
       ports: Object.values(PORTS),
     },
   );
-  await scene.answered('a', Date.now());
   print(`${'fault'.padEnd(26)}${'by'.padEnd(18)}answered after  failed  by  back after (ms)`);
   for (const [name, { begin, end }] of Object.entries(scene.faults)) {
     if (faults.length > 0 && !faults.some((word) => name.includes(word))) continue;
+    await scene.answered('a', Date.now());
     const begun = Date.now();
     await begin();
     await pause(FAULT_MS);
@@ -123,7 +123,6 @@ try {
         `${name.padEnd(26)}${who.padEnd(18)}${until.padStart(14)}${failed.padStart(8)}   ${by}${back.padStart(13)}`,
       );
     }
-    await scene.answered('a', Date.now());
   }
 } finally {
   for (const remove of removals) remove();
