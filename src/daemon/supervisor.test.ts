@@ -116,6 +116,32 @@ suite('a reload touches only what differs', { timeout: 30_000 }, () => {
     assert.deepEqual(new Set(story(log).slice(lines)), new Set(['changed up', 'added up']));
   });
 
+  test('a reload that changes 1,000 links lets others have their turn in between', async (t) => {
+    const { port } = await greeter(t);
+    const { supervisor } = supervise(t);
+    const names = Array.from({ length: 1_000 }, (_, index) => `link-${index}`);
+    const all = (time: string): Config => {
+      const entry: LinkEntry = { url: `tcp://127.0.0.1:${port}`, ...SLOW, time };
+      return { ...NOTHING, links: Object.fromEntries(names.map((name) => [name, entry])) };
+    };
+    const changed = () =>
+      names.filter((name) => supervisor.link(name)?.status().largestSilenceMs === 50_000).length;
+    await supervisor.apply(all('60s'));
+    const seen = new Set<number>();
+    let over = false;
+    const applied = supervisor.apply(all('50s')).finally(() => {
+      over = true;
+    });
+    while (!over) {
+      seen.add(changed());
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await applied;
+    assert.equal(changed(), 1_000);
+    const between = [...seen].filter((count) => count > 0 && count < 1_000);
+    assert(between.length > 2, `${between}`);
+  });
+
   test('a link that a person drained stays drained', async (t) => {
     const { port } = await greeter(t);
     const { supervisor } = supervise(t);

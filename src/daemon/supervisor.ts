@@ -146,8 +146,8 @@ export class Supervisor {
   }
 
   /**
-   * What was there changes in one turn, links and their groups, so that relays always find a path to
-   * take. What is new comes in slices: links before anything that refers to them, groups after.
+   * Groups that were there change in one turn with their links, so that relays always find a path to
+   * take. All else comes and goes in slices: links before anything that refers to them, groups after.
    */
   async #applyLinks(now: Config, next: Config): Promise<Error[]> {
     const failures: Error[] = [];
@@ -161,18 +161,26 @@ export class Supervisor {
     const startGroup = (name: string, before = this.#inUseBefore(name, next)) =>
       this.#startGroup(name, next, before);
     const stale = changed(now.links, next.links);
-    const running = new Set(stale.filter((name) => this.#links.has(name)));
+    const running = stale.filter((name) => this.#links.has(name));
     const added = Object.keys(next.links).filter((name) => !this.#links.has(name));
+    const change = (name: string) => {
+      const drained = this.#links.get(name)?.state === 'drained';
+      this.#stop(this.#links, name);
+      if (Object.hasOwn(next.links, name)) startLink(name, drained);
+    };
+    const grouped = new Set(
+      Object.values(now.groups).flatMap(({ paths }) => paths.flatMap(linksOf)),
+    );
     await inSlices(added, (name) => startLink(name));
+    await inSlices(
+      running.filter((name) => !grouped.has(name)),
+      change,
+    );
 
     const inUse = new Map(this.pathsInUse());
     const groups = staleGroups(now, next, new Set(stale));
     for (const name of groups) this.#stop(this.#groups, name);
-    for (const name of running) {
-      const drained = this.#links.get(name)?.state === 'drained';
-      this.#stop(this.#links, name);
-      if (Object.hasOwn(next.links, name)) startLink(name, drained);
-    }
+    for (const name of running) if (grouped.has(name)) change(name);
     for (const name of groups) {
       if (Object.hasOwn(next.groups, name)) startGroup(name, inUse.get(name));
     }
