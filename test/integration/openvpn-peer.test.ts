@@ -26,6 +26,9 @@ after(() => pki?.remove());
 
 const SECRET = ['secret static.key', 'cipher AES-256-CBC', 'auth SHA256', 'keepalive 1 3'];
 
+/** Longer than any test waits. */
+const PATIENT = ['keepalive 1 30'];
+
 function files(): Pki {
   assert(pki !== undefined);
   return pki;
@@ -183,6 +186,40 @@ suite('openvpn without a server', { concurrency: true, timeout: 60_000 }, () => 
       link.start();
       await up;
     });
+  }
+
+  for (const [name, begin] of [
+    ['TLS', async (t: TestContext) => ({ peer: await tlsPeer(t, PATIENT), lines: TLS() })],
+    [
+      'a secret',
+      async (t: TestContext) => {
+        return { peer: await Openvpn.peer(t, files(), [...SECRET, ...PATIENT]), lines: SECRET };
+      },
+    ],
+  ] as const) {
+    test(
+      `${name}: a link made anew speaks from the port it had, and is up at once`,
+      NEEDS,
+      async (t) => {
+        const { peer, lines } = await begin(t);
+        const silent = [...lines, ...PATIENT, 'explicit-exit-notify 0'];
+        const link = linkTo(t, peer.port, silent);
+        const up = enters(link, 'up', START_MS);
+        link.start();
+        await up;
+        const { state, learned } = link;
+        const { since, local } = link.status();
+        link.close();
+        const next = linkTo(t, peer.port, silent);
+        next.recall({ state, since, learned });
+        const again = enters(next, 'up', START_MS);
+        next.start();
+        await again;
+        assert.equal(next.status().local, local);
+        // The peer has not lost us, and so has not begun anew.
+        assert(!peer.log.lines.some((line) => line.includes('Inactivity timeout')));
+      },
+    );
   }
 
   test('a secret that is not ours: nothing is life, down after 3 s', NEEDS, async (t) => {
