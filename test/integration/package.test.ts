@@ -41,9 +41,10 @@ async function hold(keepAlive, seen) {
   const { detectsWithinMs, largestSilenceMs, remote } = link.status();
   Object.assign(seen, { detectsWithinMs, largestSilenceMs, remote });
   // The kernel's own word: timer 2 is keepalive, with the hundredths of a second until it fires.
-  const local = socket.localPort.toString(16).toUpperCase().padStart(4, '0');
+  const place = (port) => '0100007F:' + port.toString(16).toUpperCase().padStart(4, '0');
+  const ends = [place(socket.localPort), place(socket.remotePort)].join(' ');
   const row = fs.readFileSync('/proc/net/tcp', 'utf8').split('\\n')
-    .find((line) => line.trim().split(/\\s+/)[1] === '0100007F:' + local);
+    .find((line) => line.trim().split(/\\s+/).slice(1, 3).join(' ') === ends);
   const [kind, left] = row.trim().split(/\\s+/)[5].split(':');
   seen.kernelTimer = { kind, leftMs: Number.parseInt(left, 16) * 10 };
   peer.end();
