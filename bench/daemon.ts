@@ -10,7 +10,6 @@ import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,6 +20,7 @@ import { emptyStats, encodeStats } from '../src/daemon/store/link-stats.ts';
 import { TIERS, type TierIndex } from '../src/daemon/store/roll-ups.ts';
 import { Store } from '../src/daemon/store/store.ts';
 import { inTransaction, openTables, type Tables } from '../src/daemon/store/tables.ts';
+import { freePort } from '../test/support/free-port.ts';
 import { Prng } from '../test/support/prng.ts';
 import { costOf } from './process-cost.ts';
 
@@ -103,15 +103,6 @@ function fill(directory: string, names: readonly string[]): void {
   fillEvents(tables, names, random);
   tables.db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
   tables.db.close();
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, HOST);
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 function configure(file: string, links: number, responder: string): void {

@@ -14,6 +14,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from '../test/support/free-port.ts';
 import { type Cost, costOf, kernelCounter } from './process-cost.ts';
 
 const LINKHOLD = path.join(import.meta.dirname, '../bin/linkhold');
@@ -70,16 +71,6 @@ async function answered(responders: readonly ChildProcess[]): Promise<number> {
     return told;
   });
   return (await Promise.all(reports)).reduce((total, { answered }) => total + answered, 0);
-}
-
-/** A TCP port that nobody uses right now. */
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, HOST);
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {

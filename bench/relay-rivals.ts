@@ -10,7 +10,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { freePort } from '../test/support/cli.ts';
+import { freePort } from '../test/support/free-port.ts';
 
 const LINKHOLD = path.join(import.meta.dirname, '../bin/linkhold');
 const HOST = '127.0.0.1';

@@ -7,6 +7,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
+import { freePort } from '../../test/support/free-port.ts';
 import type { Link } from '../link/link.ts';
 import type { Config, LinkEntry } from './config-schema.ts';
 import { Daemon } from './daemon.ts';
@@ -36,24 +37,6 @@ async function greeter(
     for (const socket of open) socket.destroy();
   });
   return { port: (server.address() as net.AddressInfo).port, open };
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-async function freeUdpPort(): Promise<number> {
-  const socket = dgram.createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  await once(socket, 'close');
-  return port;
 }
 
 function supervise(t: TestContext): { supervisor: Supervisor; log: EventLog } {
@@ -199,7 +182,7 @@ suite('a reload touches only what differs', { timeout: 30_000 }, () => {
   });
 
   test('a responder takes a new key on the same port', async (t) => {
-    const port = await freeUdpPort();
+    const port = await freePort();
     const { supervisor } = supervise(t);
     const listen = `127.0.0.1:${port}`;
     const link = (key: string): LinkEntry => ({ url: `beat://${listen}?key=${key}`, ...QUICK });
@@ -216,7 +199,7 @@ suite('a reload touches only what differs', { timeout: 30_000 }, () => {
   test('close ends connections and listeners', async (t) => {
     const { port, open } = await greeter(t);
     const { supervisor } = supervise(t);
-    const [listen, udp] = [await freePort(), await freeUdpPort()];
+    const [listen, udp] = [await freePort(), await freePort()];
     const config: Config = {
       ...NOTHING,
       links: { a: { url: `tcp://127.0.0.1:${port}`, ...SLOW } },
@@ -270,7 +253,7 @@ suite('a relay follows the path its group uses', { timeout: 30_000 }, () => {
     more: { readonly failbackAfter?: string; readonly oldFlows?: 'keep' | 'reset' } = {},
   ): Promise<{ supervisor: Supervisor; log: EventLog; relay: number; config: Config }> {
     const [a, b] = [await greeter(t, 'a'), await greeter(t, 'b')];
-    const [udpA, udpB, relay] = [await freeUdpPort(), await freeUdpPort(), await freePort()];
+    const [udpA, udpB, relay] = [await freePort(), await freePort(), await freePort()];
     const link = (port: number): LinkEntry => ({ url: `beat://127.0.0.1:${port}?key=k`, ...QUICK });
     const config: Config = {
       ...NOTHING,
@@ -341,7 +324,7 @@ suite('a relay follows the path its group uses', { timeout: 30_000 }, () => {
       if (name === 'localhost') asked.resolve(() => done(null, '127.0.0.1', 4));
       else (lookup as (...all: unknown[]) => void)(name, ...rest);
     });
-    const respond = [...config.respond, { listen: `localhost:${await freeUdpPort()}`, key: 'k' }];
+    const respond = [...config.respond, { listen: `localhost:${await freePort()}`, key: 'k' }];
     const { paths = [], ...group } = config.groups['g'] ?? {};
     const groups = { g: { ...group, paths, fall: 2 } };
     const reload = supervisor.apply({ ...config, groups, respond });

@@ -13,7 +13,7 @@ import {
   openPage,
   overflowOf,
 } from '../support/browser.ts';
-import { freeUdpPort } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 
 const BOUND_MS = 10_000;
 /** An event is shown within this. */
@@ -35,7 +35,7 @@ const NOTHING: Config = { links: {}, groups: {}, relays: {}, routes: {}, respond
 
 /** Two paths to one place; `alive` says whose responder runs. */
 async function twoPaths(): Promise<(...alive: readonly ('a' | 'b')[]) => Config> {
-  const [a, b] = [await freeUdpPort(), await freeUdpPort()];
+  const [a, b] = [await freePort(), await freePort()];
   const timing = { time: '300ms', interval: '100ms', probes: 3 };
   return (...alive) => ({
     ...NOTHING,

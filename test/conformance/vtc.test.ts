@@ -8,7 +8,7 @@ import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite, test } from 'node:test';
 import { promisify } from 'node:util';
-import { freePort } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 /** For varnishtest, which ends whatever it has started. */
@@ -31,8 +31,8 @@ interface Failure {
 async function play(file: string, host: string): Promise<void> {
   const macros = {
     linkhold: path.join(ROOT, 'bin/linkhold'),
-    api: `${host}:${await freePort()}`,
-    relay: `${host}:${await freePort()}`,
+    api: `${host}:${await freePort(host)}`,
+    relay: `${host}:${await freePort(host)}`,
   };
   const defined = Object.entries(macros).map(([name, value]) => `-D${name}=${value}`);
   // Colours would be in the way of what is expected.

@@ -14,11 +14,11 @@ import { certify, opensslMissing } from '../support/certificates.ts';
 import {
   apiAnswer,
   type CliProcess,
-  freePort,
   runCli,
   startCli,
   temporaryDirectory,
 } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 
 const BOUND_MS = 20_000;
 

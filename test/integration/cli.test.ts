@@ -9,12 +9,11 @@ import { suite, type TestContext, test } from 'node:test';
 import {
   apiAnswer,
   type CliProcess,
-  freePort,
-  freeUdpPort,
   runCli,
   startCli,
   temporaryDirectory,
 } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 
 const CHECK_KEYS = [
   ...['url', 'kind', 'class', 'state', 'reason', 'rttMs', 'detectsWithinMs'],
@@ -108,7 +107,7 @@ suite('linkhold check', { timeout: 60_000, concurrency: 4 }, () => {
   });
 
   test('a beat link whose peer lacks the key is down after 3 unanswered probes', async (t) => {
-    const port = await freeUdpPort();
+    const port = await freePort();
     const listening = ['--listen', `127.0.0.1:${port}`];
     const responder = startCli(t, ['respond', ...listening, '--key', 'other']);
     await responder.line(/answering on udp/);
@@ -308,7 +307,7 @@ suite('linkhold watch and respond', { timeout: 60_000, concurrency: 4 }, () => {
   });
 
   test('respond answers a check, with the key from the environment or a file, and ends with 0', async (t) => {
-    const [first, second] = [await freeUdpPort(), await freeUdpPort()];
+    const [first, second] = [await freePort(), await freePort()];
     const file = path.join(temporaryDirectory(t), 'key');
     writeFileSync(file, 'hunter2\n', { mode: 0o600 });
     const env = { LINKHOLD_KEY: 'hunter2' };
@@ -499,7 +498,7 @@ relays: { r: { listen: "127.0.0.1:${await freePort()}", group: g } }
     const { url } = await listen(t);
     const { run, file } = await startDaemon(t, 'links: {}\n');
     // A name is looked up, which takes long enough for the second signal to come.
-    const respond = `respond: [ { listen: "localhost:${await freeUdpPort()}", key: k } ]`;
+    const respond = `respond: [ { listen: "localhost:${await freePort()}", key: k } ]`;
     writeFileSync(file, `links: { a: { url: "${url}" } }\n${respond}\n`);
     run.kill('SIGHUP');
     run.kill('SIGTERM');

@@ -4,7 +4,8 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite, test } from 'node:test';
 import type { Ability } from '../../src/host/ability.ts';
-import { freePort, runCli, startCli, temporaryDirectory } from '../support/cli.ts';
+import { runCli, startCli, temporaryDirectory } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 import { Machine, machineMissing, NOBODY, only, unrunnable } from '../support/machine.ts';
 
 interface Report {

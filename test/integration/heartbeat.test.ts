@@ -17,7 +17,8 @@ import {
 import { gnutlsMissing } from '../../src/sys/gnutls-library.ts';
 import { TlsRecordReader } from '../../src/wire/tls-record.ts';
 import { certify, opensslMissing, readCertified } from '../support/certificates.ts';
-import { freePort, runCli, startCli } from '../support/cli.ts';
+import { runCli, startCli } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 import { gnutlsBinMissing, startGnutls, startPeer } from '../support/gnutls-server.ts';
 import { START_MS } from '../support/lab.ts';
 import { next, reaches } from '../support/link-events.ts';

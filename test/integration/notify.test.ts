@@ -8,11 +8,11 @@ import { suite, type TestContext, test } from 'node:test';
 import {
   apiAnswer,
   type CliProcess,
-  freePort,
   runCli,
   startCli,
   temporaryDirectory,
 } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 import { type Received, startReceiver } from '../support/receiver.ts';
 import { eventually } from '../support/scripted-http.ts';
 import { startSmtp } from '../support/smtp.ts';

@@ -6,7 +6,6 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { globSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
@@ -15,6 +14,7 @@ import path from 'node:path';
 import type { Duplex } from 'node:stream';
 import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
+import { freePort } from '../support/free-port.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const OLDEST = 24;
@@ -220,24 +220,6 @@ async function checkLoopback(project: string): Promise<Ended & { readonly url: s
   const ended = await run('linkhold', ['check', url, '--json'], project);
   server.close();
   return { url, ...ended };
-}
-
-/** A port that is free for TCP and UDP right now; what TCP offers may be taken for UDP. */
-async function freePort(): Promise<number> {
-  for (let offers = 0; offers < 50; offers += 1) {
-    const tcp = net.createServer().listen(0, '127.0.0.1');
-    await once(tcp, 'listening');
-    const { port } = tcp.address() as net.AddressInfo;
-    const udp = dgram.createSocket('udp4');
-    const free = await new Promise<boolean>((resolve) => {
-      udp.once('error', () => resolve(false)).bind(port, '127.0.0.1', () => resolve(true));
-    });
-    udp.close();
-    tcp.close();
-    await once(tcp, 'close');
-    if (free) return port;
-  }
-  throw new Error('none of 50 ports was free for TCP and UDP');
 }
 
 /** The example that the package brings, moved to ports that nobody else uses. */

@@ -4,11 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import net from 'node:net';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import { ffiMissing } from '../../src/sys/libc.ts';
+import { freePort } from '../support/free-port.ts';
 import { Peer, START_MS } from '../support/lab.ts';
 import { planned, RelayRig } from '../support/relay-rig.ts';
 
@@ -19,15 +18,6 @@ const MIB = Number(process.env['RELAY_STORM_MIB'] ?? 8);
 /** The run has 16 parts; the relay is killed or replaced after each but the last. */
 const REPLACEMENTS = 15;
 const VERDICT_MS = 180_000;
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 const REFUSED = path.join(import.meta.dirname, '../support/peer-relay-refused.ts');
 

@@ -16,6 +16,7 @@ import { ProcessEngine } from '../../src/relay/process-engine.ts';
 import { type RelayEngine, StreamEngine } from '../../src/relay/relay-engine.ts';
 import type { PlannedRelay, PlannedTarget } from '../../src/relay/relay-plan.ts';
 import { temporaryDirectory } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 import { pause } from '../support/lab.ts';
 import { mptcpMissing } from '../support/mptcp.ts';
 import { planned } from '../support/relay-rig.ts';
@@ -30,15 +31,6 @@ interface Running {
   readonly connect: () => net.Socket;
 }
 
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 async function run(t: TestContext, kind: string, relay: Partial<PlannedRelay>): Promise<Running> {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'linkhold-relay-'));
   const engine = kind === 'splice' ? new ProcessEngine(directory) : new StreamEngine();
@@ -46,7 +38,7 @@ async function run(t: TestContext, kind: string, relay: Partial<PlannedRelay>): 
     await engine.close();
     rmSync(directory, { recursive: true });
   });
-  const port = await freePort();
+  const port = await freePort(relay.address);
   let now = planned({ port, ...relay });
   assert.deepEqual(await engine.apply([now]), []);
   const connect = () => {

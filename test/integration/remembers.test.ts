@@ -8,12 +8,11 @@ import { suite, type TestContext, test } from 'node:test';
 import {
   apiAnswer,
   type CliProcess,
-  freePort,
-  freeUdpPort,
   runCli,
   startCli,
   temporaryDirectory,
 } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 
 interface Row {
   readonly name: string;
@@ -41,7 +40,7 @@ interface Event {
 async function configuration(t: TestContext): Promise<{ file: string; directory: string }> {
   const directory = temporaryDirectory(t);
   const file = path.join(directory, 'linkhold.yaml');
-  const responder = `127.0.0.1:${await freeUdpPort()}`;
+  const responder = `127.0.0.1:${await freePort()}`;
   const link = `{ url: "beat://${responder}?key=k", time: 200ms, interval: 100ms }`;
   writeFileSync(
     file,

@@ -8,7 +8,8 @@ import { spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, globSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
-import { type CliProcess, freePort, startCli, temporaryDirectory } from '../support/cli.ts';
+import { type CliProcess, startCli, temporaryDirectory } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 import { Peer } from '../support/lab.ts';
 import { PYTHON, until } from '../support/machine.ts';
 

@@ -12,11 +12,11 @@ import { ffiMissing } from '../../src/sys/libc.ts';
 import {
   apiAnswer,
   type CliProcess,
-  freePort,
   runCli,
   startCli,
   temporaryDirectory,
 } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 import { eventually } from '../support/scripted-http.ts';
 
 const BOUND_MS = 20_000;

@@ -15,10 +15,10 @@ import {
   apiAnswer,
   type CliOptions,
   type CliProcess,
-  freePort,
   startCli,
   temporaryDirectory,
 } from './cli.ts';
+import { freePort } from './free-port.ts';
 
 const KEY = 'faults';
 const TIMING = 'time: 100ms, interval: 100ms, probes: 2';

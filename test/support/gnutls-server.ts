@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import type { TestContext } from 'node:test';
 import type { Certified } from './certificates.ts';
-import { freePort, freeUdpPort } from './cli.ts';
+import { freePort } from './free-port.ts';
 import { Peer, START_MS } from './lab.ts';
 import { eventually } from './scripted-http.ts';
 
@@ -42,7 +42,7 @@ export async function startGnutls(
   { certificate, key }: Certified,
   { datagram = false, heartbeat = true, priority, port }: GnutlsServerOptions = {},
 ): Promise<{ port: number; server: Peer }> {
-  const at = port ?? (datagram ? await freeUdpPort() : await freePort());
+  const at = port ?? (await freePort());
   const args = ['--port', String(at), '--echo', '--disable-client-cert'];
   args.push('--x509certfile', certificate, '--x509keyfile', key);
   if (datagram) args.push('--udp');

@@ -11,7 +11,8 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
-import { freePort, temporaryDirectory } from './cli.ts';
+import { temporaryDirectory } from './cli.ts';
+import { freePort } from './free-port.ts';
 
 /** Long enough for a process to start on a busy machine. */
 const START_MS = 15_000;

@@ -12,7 +12,7 @@ import path from 'node:path';
 import type { TestContext } from 'node:test';
 import type { LinkState } from '../../src/keepalive/keepalive.ts';
 import type { Link, StateEvent } from '../../src/link/link.ts';
-import { freePort, freeUdpPort } from './cli.ts';
+import { freePort } from './free-port.ts';
 import { Peer } from './lab.ts';
 
 const START_MS = 15_000;
@@ -114,7 +114,7 @@ export class Openvpn {
     lines: readonly string[] = [],
     proto = 'udp4',
   ): Promise<Openvpn> {
-    const port = await (proto.startsWith('udp') ? freeUdpPort() : freePort());
+    const port = await freePort();
     devices += 1;
     const device = [`dev lh${process.pid}x${devices}`, 'dev-type tun', 'ifconfig-noexec'];
     const peers = ['mode server', 'topology subnet', 'server 10.8.0.0 255.255.255.0'];
@@ -127,7 +127,7 @@ export class Openvpn {
 
   /** One of two peers without a server: no device, no push. */
   static async peer(t: TestContext, pki: Pki, lines: readonly string[]): Promise<Openvpn> {
-    const port = await freeUdpPort();
+    const port = await freePort();
     const place = ['dev null', 'proto udp4', `local ${HOST}`, `port ${port}`];
     const peer = new Openvpn(t, pki, port, [...place, ...lines]);
     await peer.start();

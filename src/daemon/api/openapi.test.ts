@@ -4,7 +4,7 @@ import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { z } from 'zod';
 import { type ApiRig, apiRig, BEARER, linksCalled } from '../../../test/support/api-rig.ts';
-import { freePort } from '../../../test/support/cli.ts';
+import { freePort } from '../../../test/support/free-port.ts';
 
 type Json = Record<string, unknown>;
 
