@@ -44,13 +44,13 @@ backend seven
 `;
 
 const faults = process.argv.slice(2).filter((word) => word !== '--damped');
-const DAMPING = process.argv.includes('--damped') ? '' : ', failbackAfter: 0s, holdDown: 0s';
+const UNDAMPED = process.argv.includes('--damped') ? '' : ', failbackAfter: 0s, holdDown: 0s';
 const LINKHOLD = `
 links:
   a: { url: "http://${A}:${SERVER_PORT}", time: 500ms, interval: 100ms, probes: 3 }
   b: { url: "http://${B}:${SERVER_PORT}", time: 500ms, interval: 100ms, probes: 3 }
 groups:
-  web: { paths: [ { link: a, tier: 1 }, { link: b, tier: 2 } ], fall: 1, rise: 2${DAMPING} }
+  web: { paths: [ { link: a, tier: 1 }, { link: b, tier: 2 } ], fall: 1, rise: 2${UNDAMPED} }
 relays:
   web: { listen: "127.0.0.1:8103", group: web, oldFlows: reset }
 `;

@@ -160,6 +160,18 @@ function declarer(koffi: Koffi): Declare {
           const r = bare(a as number, b as number, c as number, d as number, e as number);
           return r < 0 ? -(errno[0] as number) : r;
         };
+      case 6:
+        return (a, b, c, d, e, f) => {
+          const r = bare(
+            a as number,
+            b as number,
+            c as number,
+            d as number,
+            e as number,
+            f as number,
+          );
+          return r < 0 ? -(errno[0] as number) : r;
+        };
       default:
         return (...values) => {
           const r = bare(...values);
@@ -177,7 +189,7 @@ function load(): KernelCalls {
     throw new SystemError('bad-architecture', `this needs Linux on ${known}, not ${process.arch}`);
   }
   const call = declarer(koffi);
-  return { ...socketCalls(call), ...pipeCalls(koffi, call), ...processCalls(koffi, call, arch) };
+  return { ...socketCalls(call), ...pipeCalls(call), ...processCalls(koffi, call, arch) };
 }
 
 type Part<Names extends keyof KernelCalls> = Pick<KernelCalls, Names>;
@@ -217,7 +229,6 @@ function socketCalls(
 }
 
 function pipeCalls(
-  koffi: Koffi,
   call: Declare,
 ): Part<
   | 'splice'
@@ -233,17 +244,12 @@ function pipeCalls(
   | 'write'
   | 'poll'
 > {
-  const args = [INT, LONG, INT, LONG, LONG, INT];
-  const splice = koffi.load(null).func('splice', INT, args) as Call;
-  const errno = errnoOfThread(koffi);
+  const splice = call('splice', [INT, LONG, INT, LONG, LONG, INT]);
   const epollCreate1 = call('epoll_create1', [INT]);
   const pipe2 = call('pipe2', [LONG, INT]);
   const fallocate = call('fallocate', [INT, INT, LONG, LONG]);
   return {
-    splice: (from, to, length) => {
-      const r = splice(from, 0, to, 0, length, SPLICE_MOVE_NONBLOCK);
-      return r < 0 ? -(errno[0] as number) : r;
-    },
+    splice: (from, to, length) => splice(from, 0, to, 0, length, SPLICE_MOVE_NONBLOCK),
     epollCreate: () => epollCreate1(O_CLOEXEC),
     epollCtl: call('epoll_ctl', [INT, INT, INT, LONG]),
     epollWait: call('epoll_wait', [INT, LONG, INT, INT]),

@@ -73,6 +73,7 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const ROUTE_LENGTH = 12;
 const LINK_LENGTH = 16;
+const ADDRESS_LENGTH = 8;
 const V4_BITS = 96;
 const UNICAST = 1;
 const SCOPE = { universe: 0, link: 253, any: 255 } as const;
@@ -137,9 +138,9 @@ export function decodeDeviceName(view: DataView, { from, to }: NetlinkMessage): 
   return String.fromCharCode(...bytes.subarray(0, Math.min(bytes.indexOf(0) >>> 0, LONGEST_NAME)));
 }
 
-/** The number of the device of a RTM_NEWLINK message. Throws `DecodeError`. */
+/** The number of the device that a message about it or its address has. Throws `DecodeError`. */
 export function decodeDevice(view: DataView, { from, to }: NetlinkMessage): number {
-  if (to - from < LINK_LENGTH) throw new DecodeError('rtnetlink', 'cut-short', to - from);
+  if (to - from < ADDRESS_LENGTH) throw new DecodeError('rtnetlink', 'cut-short', to - from);
   return view.getUint32(from + 4, true);
 }
 
@@ -149,12 +150,11 @@ export function decodeDevice(view: DataView, { from, to }: NetlinkMessage): numb
  */
 export function decodeLoss(view: DataView, message: NetlinkMessage): number | undefined {
   const { type, from, to } = message;
-  // Both kinds of message have the device's number in the same place.
-  if (type === RTM_DELADDR && to - from >= 8) return view.getUint32(from + 4, true);
-  if (type !== RTM_NEWLINK && type !== RTM_DELLINK) return undefined;
+  if (![RTM_NEWLINK, RTM_DELLINK, RTM_DELADDR].includes(type)) return undefined;
   const device = decodeDevice(view, message);
-  const isUp = (view.getUint32(from + 8, true) & IFF_UP) !== 0;
-  return type === RTM_NEWLINK && isUp ? undefined : device;
+  if (type !== RTM_NEWLINK) return device;
+  if (to - from < LINK_LENGTH) throw new DecodeError('rtnetlink', 'cut-short', to - from);
+  return (view.getUint32(from + 8, true) & IFF_UP) === 0 ? device : undefined;
 }
 
 /** The route of a message's payload. Throws `DecodeError`. */

@@ -11,7 +11,7 @@ const [FIRST, END] = [10_000, 32_000];
 const TRIES = 100;
 const given = new Set<number>();
 
-/** A port of an address that nobody has now, by TCP or by UDP, and that this process was not told before. */
+/** A port of an address that nobody has now, by TCP or by UDP; each time another one. */
 export async function freePort(address = '127.0.0.1'): Promise<number> {
   for (let left = TRIES; left > 0; left -= 1) {
     const port = randomInt(FIRST, END);

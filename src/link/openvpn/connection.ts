@@ -14,7 +14,7 @@ import { UdpSession } from '../udp-session.ts';
 import type { Agreement } from './agreement.ts';
 import type { OpenvpnConfig } from './config.ts';
 import type { DataChannel } from './data-channel.ts';
-import type { TryAgain } from './endings.ts';
+import { type Ending, GOODBYE } from './endings.ts';
 import { OpenvpnSession, type SessionOutput } from './session.ts';
 import { createTransport, type OpenvpnTransport, type TransportPlace } from './transport.ts';
 
@@ -45,12 +45,7 @@ export interface ConnectionHooks {
   late(evidence: Evidence, text: string): void;
   note(text: string): void;
   /** Nothing follows. */
-  over(ending: {
-    readonly reason: Reason;
-    readonly evidence: Evidence;
-    readonly text?: string;
-    readonly again: TryAgain;
-  }): void;
+  over(ending: Ending & { readonly evidence: Evidence }): void;
 }
 
 /** How long a goodbye may take to be acknowledged. */
@@ -242,12 +237,7 @@ export class OpenvpnConnection {
     const kind = decodePayload(payload);
     if (kind === 'reply') this.#answered();
     if (kind !== 'exit') return true;
-    this.#over({
-      reason: 'closed',
-      text: 'the peer has said goodbye',
-      evidence: {},
-      again: 'when-left',
-    });
+    this.#over({ ...GOODBYE, evidence: {} });
     return false;
   }
 

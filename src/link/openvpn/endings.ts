@@ -14,9 +14,13 @@ export type TryAgain = 'soon' | 'when-left' | 'when-mended';
 /** Why a session is over. */
 export interface Ending {
   readonly reason: Reason;
-  readonly text: string;
+  /** For a person, where there is more to say than the reason. */
+  readonly text?: string;
   readonly again: TryAgain;
 }
+
+/** OCC's goodbye in the data channel, or EXIT inside TLS. */
+export const GOODBYE: Ending = ended('the peer has said goodbye', 'when-left');
 
 const LONGEST_SHOWN = 120;
 /** What Node says of a certificate that is not to be trusted. */
@@ -41,7 +45,7 @@ export function meaningOf(message: string): Ending | undefined {
   }
   if (kind === 'RESTART') return ended(`the server restarts${more}`, 'when-left');
   if (kind === 'HALT') return ended(`the server asks its clients to stop${more}`, 'when-mended');
-  return kind === 'EXIT' ? ended('the peer has said goodbye', 'when-left') : undefined;
+  return kind === 'EXIT' ? GOODBYE : undefined;
 }
 
 function ended(text: string, again: TryAgain): Ending {

@@ -7,7 +7,6 @@
  * While a key is renewed, both are good to receive with; the newest one seals.
  * @module
  */
-import type { Reason } from '../../keepalive/keepalive.ts';
 import { earliest, type Instant } from '../../time/instant.ts';
 import { DecodeError } from '../../wire/decode-error.ts';
 import { decodePush, type KeyMethodReply, pushContinues } from '../../wire/openvpn-message.ts';
@@ -23,7 +22,7 @@ import {
 import type { OpenvpnTls } from './config.ts';
 import { OpenvpnControl } from './control.ts';
 import { AeadChannel } from './data-channel.ts';
-import { failureOf, meaningOf, type TryAgain } from './endings.ts';
+import { type Ending, failureOf, GOODBYE, meaningOf } from './endings.ts';
 import { deriveKeys, KEYS_LABEL, PEER_ID_LABEL } from './keys.ts';
 import { type NegotiationHooks, OpenvpnNegotiation } from './negotiation.ts';
 
@@ -37,13 +36,7 @@ export type SessionOutput =
   | { readonly type: 'note'; readonly text: string }
   /** The handshake takes longer than a verdict may. */
   | { readonly type: 'late'; readonly silentMs: number; readonly text: string }
-  | {
-      readonly type: 'over';
-      readonly reason: Reason;
-      /** For a person, where there is more to say than the reason. */
-      readonly text?: string;
-      readonly again: TryAgain;
-    };
+  | ({ readonly type: 'over' } & Ending);
 
 /** What a session is for. */
 export interface SessionSetup {
@@ -181,7 +174,7 @@ export class OpenvpnSession {
     const payload = key.channel.open(bytes);
     if (payload === undefined) return false;
     const kind = decodePayload(payload);
-    if (kind === 'exit') this.#end('closed', 'the peer has said goodbye', 'when-left');
+    if (kind === 'exit') this.#end(GOODBYE);
     if (kind === 'reply') this.#outputs.push({ type: 'answered' });
     return true;
   }
@@ -244,7 +237,7 @@ export class OpenvpnSession {
     reply: KeyMethodReply,
   ): void {
     if (typeof agreement === 'string') {
-      this.#end('protocol-error', agreement, 'when-mended');
+      this.#end({ reason: 'protocol-error', text: agreement, again: 'when-mended' });
       return;
     }
     this.#agreement = agreement;
@@ -271,11 +264,8 @@ export class OpenvpnSession {
           serverSession: server,
         });
     if (keys === undefined) {
-      this.#end(
-        'protocol-error',
-        "the server wants keys of TLS's exporter, which has none",
-        'when-mended',
-      );
+      const text = "the server wants keys of TLS's exporter, which has none";
+      this.#end({ reason: 'protocol-error', text, again: 'when-mended' });
       return;
     }
     for (const key of this.#channels.values()) {
@@ -314,7 +304,7 @@ export class OpenvpnSession {
   /** The negotiation on its way has had its time. */
   #giveUp(now: Instant): void {
     this.#giveUpAt = undefined;
-    if (this.#agreement === undefined) this.#end('no-answer', undefined, 'soon');
+    if (this.#agreement === undefined) this.#end({ reason: 'no-answer', again: 'soon' });
     else this.#abandonRenewal(now, 'the peer took too long');
   }
 
@@ -331,7 +321,7 @@ export class OpenvpnSession {
   #told(text: string): void {
     if (text.startsWith('PUSH_REPLY')) this.#pushed(text);
     const meaning = meaningOf(text);
-    if (meaning !== undefined) this.#end(meaning.reason, meaning.text, meaning.again);
+    if (meaning !== undefined) this.#end(meaning);
   }
 
   #pushed(text: string): void {
@@ -347,16 +337,16 @@ export class OpenvpnSession {
   #failed(negotiation: OpenvpnNegotiation, error: Error): void {
     if (this.#agreement !== undefined && negotiation.done) return;
     const { reason, text } = failureOf(error);
-    if (this.#agreement === undefined || reason === 'not-authentic')
-      this.#end(reason, text, 'when-mended');
+    const isOver = this.#agreement === undefined || reason === 'not-authentic';
+    if (isOver) this.#end({ reason, text, again: 'when-mended' });
     else this.#abandonRenewal(performance.now(), text);
     this.#wake();
   }
 
-  #end(reason: Reason, text: string | undefined, again: TryAgain): void {
+  #end(ending: Ending): void {
     if (this.#over) return;
     this.close();
-    this.#outputs.push({ type: 'over', reason, ...(text === undefined ? {} : { text }), again });
+    this.#outputs.push({ type: 'over', ...ending });
   }
 
   #drain(): void {
